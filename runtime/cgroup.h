@@ -1,0 +1,126 @@
+// Cgroups of this host: cgroup v1, hybrid (v1 hierarchies and a v2 tree with few controllers) and v2
+// behind the same verbs.
+//
+// Vocabulary: a *path* names a cgroup, absolute below the root of every hierarchy:
+// `/kubepods/pod1/0123…`. A *hierarchy* is one mount of cgroup v1 or the v2 tree.
+//
+// Life: Create (empty, inherits) → Apply (limits) → processes are put in by writing to ProcsPaths, or
+// at birth by clone3(CLONE_INTO_CGROUP) with UnifiedPath → Kill → Remove. A crash leaves directories
+// only: Children finds them again by their name's prefix.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<CgroupHost> host, CgroupHost::Detect());
+//   ASSIGN_OR_RETURN(const std::string path, host->PathFor("/kubepods/pod1", prefix + id));
+//   RETURN_IF_ERROR(host->Create(path));
+//   RETURN_IF_ERROR(host->Apply(path, resources));
+//
+// Threads: a CgroupHost is immutable after Detect; any thread may call any verb. Calls on the same
+// path must not run side by side, except Processes, Oom and Kill, which may always.
+// The cgroupfs driver; a systemd driver overrides PathFor, Create and Remove.
+#ifndef BERTH_RUNTIME_CGROUP_H_
+#define BERTH_RUNTIME_CGROUP_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "runtime/cgroup_resources.h"
+
+namespace berth {
+
+enum class CgroupMode { kLegacy, kHybrid, kUnified };
+
+struct OomState {
+  uint64_t oom_kills = 0;     // processes of this cgroup that the OOM killer ended, since its creation
+  int64_t memory_limit = -1;  // bytes; -1: none
+};
+
+class CgroupHost {
+ public:
+  // Reads /proc/self/mountinfo. FailedPrecondition if no cgroup hierarchy is mounted.
+  static absl::StatusOr<std::unique_ptr<CgroupHost>> Detect();
+  // The same from the text of a mountinfo; tests give one whose mount points are in a temporary tree.
+  static absl::StatusOr<std::unique_ptr<CgroupHost>> DetectFrom(absl::string_view mountinfo);
+  virtual ~CgroupHost() = default;
+
+  CgroupMode mode() const { return mode_; }
+  // cpu, memory, pids, …: whether some hierarchy limits by it.
+  bool HasController(absl::string_view controller) const;
+
+  // PARENT/NAME as a path; "" and "/" are the root. InvalidArgument unless `parent` is absolute or
+  // empty and neither has "..", empty or "." elements.
+  virtual absl::StatusOr<std::string> PathFor(absl::string_view parent, absl::string_view name) const;
+
+  // Makes the cgroup in every hierarchy, parents too, and on v2 hands the controllers down to it.
+  // What exists is taken as it is. On failure what this call made of the leaf is removed again.
+  virtual absl::Status Create(const std::string& path) const;
+
+  // Writes the limits that are set. InvalidArgument names a value that contradicts or that the
+  // kernel refuses; FailedPrecondition a controller that this host has not. What was written before
+  // the failure stays.
+  absl::Status Apply(const std::string& path, const CgroupResources& resources) const;
+
+  // The cgroup.procs files through which a process joins, one for each hierarchy that has `path`.
+  std::vector<std::string> ProcsPaths(const std::string& path) const;
+  // The directory in the v2 tree (mounted whole or hybrid), for CLONE_INTO_CGROUP; "" without one.
+  std::string UnifiedPath(const std::string& path) const;
+
+  // SIGKILLs every process in the cgroup and below, also what is born meanwhile, and returns when it
+  // is empty: OK, or DeadlineExceeded with the processes that are left (D state). A missing cgroup
+  // is OK. May be repeated.
+  absl::Status Kill(const std::string& path, absl::Time deadline) const;
+
+  // Stops and resumes all processes in the cgroup and below. Freeze returns when all are stopped or
+  // at the deadline (DeadlineExceeded; thawed again).
+  absl::Status Freeze(const std::string& path, absl::Time deadline) const;
+  absl::Status Thaw(const std::string& path) const;
+
+  // Removes the cgroup and its sub-cgroups from every hierarchy. A missing one is OK. Retries EBUSY
+  // for at most 500 ms (a dying process leaves a little after its exit is seen), then Unavailable.
+  virtual absl::Status Remove(const std::string& path) const;
+
+  // The processes in the cgroup and below, as pids of the caller's PID namespace. NotFound if no
+  // hierarchy has it.
+  absl::StatusOr<std::vector<pid_t>> Processes(const std::string& path) const;
+  bool Exists(const std::string& path) const;
+
+  // How often the OOM killer struck, and the memory limit in force. NotFound if it is gone.
+  absl::StatusOr<OomState> Oom(const std::string& path) const;
+
+  // Names of child cgroups of `parent` that start with `prefix`, in any hierarchy; sorted, each once.
+  // A missing parent has none.
+  absl::StatusOr<std::vector<std::string>> Children(const std::string& parent,
+                                                    absl::string_view prefix) const;
+
+ protected:
+  struct Hierarchy {
+    bool v2 = false;
+    std::string mount_point;
+    std::vector<std::string> controllers;  // v2: cgroup.controllers of its root
+    UniqueFd root;                         // O_PATH
+  };
+  CgroupHost() = default;
+
+  const Hierarchy* Find(absl::string_view controller) const;
+  const Hierarchy* unified() const;
+  // The hierarchy by which processes are listed and frozen.
+  const Hierarchy* primary() const;
+
+  CgroupMode mode_ = CgroupMode::kLegacy;
+  std::vector<Hierarchy> hierarchies_;
+};
+
+// The devices every container may use (OCI runtime-spec, config-linux.md, "Default Devices", plus
+// mknod of any, ptys and tun's absence): deny all, then these.
+std::vector<DeviceRule> DefaultDeviceRules();
+
+}  // namespace berth
+
+#endif  // BERTH_RUNTIME_CGROUP_H_
