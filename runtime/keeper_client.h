@@ -1,0 +1,263 @@
+// The daemon's side of keepers: starting them, talking to them, hearing from them.
+//
+// Vocabulary: a *keeper* is the one supervisor process of a pod (berth-keeper). It holds the pod's
+// namespaces, clones, reaps and logs the pod's containers, and outlives the daemon. The *state
+// directory* of a pod holds the keeper's socket `keeper.sock` and its exit records `exit-CONTAINERID`.
+//
+// Life of a container in a keeper: Create (a gated process) → Start (execve) → exit record → Forget.
+//
+//   ASSIGN_OR_RETURN(auto launcher, KeeperLauncher::Make("/usr/libexec/berth-keeper", keeper_cgroups));
+//   ASSIGN_OR_RETURN(std::shared_ptr<Keeper> keeper, launcher->Spawn(options, deadline));
+//   watcher->Watch(keeper);
+//   ASSIGN_OR_RETURN(CreatedContainer c, keeper->Create(id, plan, StdioOptions{}, deadline));
+//   RETURN_IF_ERROR(keeper->Start(id, std::move(log_file), deadline));
+//
+// Threads: everything here may be called from any thread at any time. Calls block until the keeper's
+// answer or the deadline (DeadlineExceeded: the keeper may still carry the request out). A keeper that
+// is dead or dies meanwhile is Unavailable.
+#ifndef BERTH_RUNTIME_KEEPER_CLIENT_H_
+#define BERTH_RUNTIME_KEEPER_CLIENT_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+
+namespace berth {
+
+struct KeeperOptions {
+  PodId pod;
+  std::string state_directory;  // exists, mode 0700, on a tmpfs or local disk; the keeper's socket goes there
+  // The pod's network namespace: a pinned one to join (`/run/netns/NAME`), else a new one if `new_net`
+  // (with lo down), else the host's.
+  std::string netns_path;
+  bool new_net = false;
+  bool new_ipc = false;
+  bool new_uts = false;
+  bool shared_pid = false;  // starts a pod init: PID 1 of the pod's shared PID namespace
+  std::string hostname;     // with new_uts
+  std::string domainname;
+  // name below /proc/sys with slashes or dots → value; written inside the pod's namespaces.
+  std::vector<std::pair<std::string, std::string>> sysctls;
+  uint64_t shm_size = 64u << 20;  // bytes, of the pod's /dev/shm (with new_ipc)
+  int oom_score_adj = -998;       // clamped where lowering is refused
+  // cgroups that the pod init joins (the directories of the pod's own cgroup); only with shared_pid.
+  std::vector<std::string> pod_cgroups;
+};
+
+struct StdioOptions {
+  bool stdin_open = false;  // the plan's kPlanStdin says the same; either is enough
+};
+
+struct ResolvedUser {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  std::vector<uint32_t> groups;
+};
+
+struct CreatedContainer {
+  pid_t pid = 0;  // in the host's PID namespace; the process waits at its gate
+  ResolvedUser user;
+};
+
+// How a container's main process ended.
+struct ExitRecord {
+  int exit_code = 255;  // as a shell: 128 + signal if killed
+  int signal = 0;
+  bool oom_killed = false;
+  bool started = false;  // false: it died at the gate (never EXITED for kubelet) or execve failed
+  absl::Time started_at;
+  absl::Time finished_at;
+};
+
+enum class KeptState { kCreated, kRunning, kExited };
+
+struct KeptContainer {
+  ContainerId id;
+  pid_t pid = 0;
+  KeptState state = KeptState::kCreated;
+  absl::Time started_at;  // kRunning and kExited
+};
+
+struct ExecResult {
+  int exit_code = 255;
+  std::string out;
+  std::string err;
+};
+
+class Keeper {
+ public:
+  ~Keeper();
+  Keeper(const Keeper&) = delete;
+  Keeper& operator=(const Keeper&) = delete;
+
+  const PodId& pod() const { return pod_; }
+  pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
+
+  // Makes the container's process up to its gate. `plan` is from BuildPlan. AlreadyExists if the id is
+  // known. A failed step leaves nothing behind and reads like
+  // `mount /data: open_tree /srv/data: No such file or directory` (see DescribeFailure).
+  absl::StatusOr<CreatedContainer> Create(const ContainerId& id, absl::string_view plan,
+                                          const StdioOptions& stdio, absl::Time deadline);
+
+  // Opens the gate. OK once execve has succeeded. `log` (may be invalid: output is dropped) is opened
+  // for appending by the caller. NotFound names a missing executable, PermissionDenied one that can't
+  // be executed; the container is then exited with 128 (127 in the record if missing, 126 if refused).
+  // NotFound also for an unknown id; FailedPrecondition if it was started before or is dead.
+  absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline);
+
+  // Runs a plan with kPlanExec in the container. The stdio descriptors become the process' own
+  // (invalid ones: /dev/null). Its whole tree is killed at the deadline, or when the session goes.
+  class ExecSession;
+  struct ExecStdio {
+    UniqueFd in, out, err;
+  };
+  absl::StatusOr<std::unique_ptr<ExecSession>> Exec(const ContainerId& id, absl::string_view plan,
+                                                    ExecStdio stdio, absl::Time deadline);
+
+  // The same with output collected: at most `limit` bytes of each stream, what is beyond is drained and
+  // dropped. DeadlineExceeded when the process tree was killed at the deadline.
+  absl::StatusOr<ExecResult> ExecSync(const ContainerId& id, absl::string_view plan, size_t limit,
+                                      absl::Time deadline);
+
+  // To the container's main process. NotFound if unknown, FailedPrecondition if it has exited.
+  absl::Status Signal(const ContainerId& id, int signal, absl::Time deadline);
+  absl::Status ReopenLog(const ContainerId& id, UniqueFd log, absl::Time deadline);
+  // Ends a gated process, drops an exited container and its exit record. FailedPrecondition if it is
+  // running. An unknown id is OK.
+  absl::Status Forget(const ContainerId& id, absl::Time deadline);
+  absl::StatusOr<std::vector<KeptContainer>> List(absl::Time deadline);
+  // Replaces the keeper's program by `binary` (see KeeperLauncher::binary()); pid, children, descriptors
+  // and containers stay.
+  absl::Status Reexec(int binary, absl::Time deadline);
+  // Ends the keeper (and its pod init); FailedPrecondition while a container runs. Gated processes end.
+  // Returns when the process is gone.
+  absl::Status Shutdown(absl::Time deadline);
+  // SIGKILL and reaping, for a keeper that doesn't answer; its containers are the caller's (cgroup kill).
+  void Kill();
+
+ private:
+  friend class KeeperLauncher;
+  friend class KeeperWatcher;
+  Keeper(PodId pod, std::string state_directory, pid_t pid, UniqueFd pidfd, UniqueFd control);
+
+  struct Reply;
+  struct Request;
+  absl::StatusOr<Reply> Call(const Request& request, absl::Time deadline);
+  absl::StatusOr<UniqueFd> SendRequest(const Request& request);
+
+  const PodId pod_;
+  const std::string state_directory_;
+  const pid_t pid_;
+  const UniqueFd pidfd_;
+  const UniqueFd control_;
+};
+
+// A running exec. Destroying it kills the exec's process tree if it still runs.
+class Keeper::ExecSession {
+ public:
+  ~ExecSession() = default;
+  // Readable when the exec has ended; poll it together with your own pipes.
+  int fd() const { return reply_.get(); }
+  pid_t pid() const { return pid_; }
+  // The terminal's master if the plan has kPlanTerminal, else invalid.
+  UniqueFd TakeTerminal() { return std::move(terminal_); }
+  // Blocks until the end: the exit code, or DeadlineExceeded after the tree was killed.
+  absl::StatusOr<int> Wait(absl::Time deadline);
+
+ private:
+  friend class Keeper;
+  UniqueFd reply_;
+  UniqueFd terminal_;
+  pid_t pid_ = 0;
+};
+
+// Starts keepers; made once per daemon.
+class KeeperLauncher {
+ public:
+  // Copies `binary_path` into a sealed memfd (replacing the file later doesn't matter) and makes the tiny
+  // mount namespace that containers unshare. `cgroups`: directories whose cgroup.procs a new keeper
+  // joins. FailedPrecondition says which kernel feature is missing.
+  static absl::StatusOr<std::unique_ptr<KeeperLauncher>> Make(const std::string& binary_path,
+                                                              std::vector<std::string> cgroups);
+
+  // Starts a pod's keeper; OK when it has made its namespaces and listens. A crash of the daemon in
+  // between leaves at most a process in the keepers' cgroup, which ends by itself before it listens.
+  absl::StatusOr<std::shared_ptr<Keeper>> Spawn(const KeeperOptions& options, absl::Time deadline);
+
+  // Connects to the keeper of `state_directory` after a restart of the daemon. NotFound if there is no
+  // socket or nobody listens.
+  absl::StatusOr<std::shared_ptr<Keeper>> Adopt(const PodId& pod, const std::string& state_directory,
+                                                absl::Time deadline);
+
+  int binary() const { return binary_.get(); }
+
+ private:
+  KeeperLauncher(UniqueFd binary, UniqueFd tiny_namespace, std::vector<std::string> cgroups);
+
+  const UniqueFd binary_;
+  const UniqueFd tiny_namespace_;
+  const std::vector<std::string> cgroups_;
+};
+
+// Called from the watcher's thread: don't block it for long.
+class KeeperObserver {
+ public:
+  virtual ~KeeperObserver() = default;
+  // The exit record is in the state directory already, and stays until Forget.
+  virtual void OnExit(const PodId& pod, const ContainerId& container, const ExitRecord& record) = 0;
+  // The keeper's process is gone (also after Shutdown) and was reaped.
+  virtual void OnKeeperDeath(const PodId& pod) = 0;
+};
+
+// One thread that hears all keepers.
+class KeeperWatcher {
+ public:
+  static absl::StatusOr<std::unique_ptr<KeeperWatcher>> Start(KeeperObserver* observer);
+  ~KeeperWatcher();  // joins the thread
+
+  // Exits that happened before Watch are in the exit records: read them after Watch.
+  absl::Status Watch(std::shared_ptr<Keeper> keeper);
+  // No callback for the pod runs or starts after it returns (unless called from a callback).
+  void Unwatch(const PodId& pod);
+
+ private:
+  KeeperWatcher(KeeperObserver* observer, UniqueFd epoll, UniqueFd wake);
+  void Run();
+  void Drain(const std::shared_ptr<Keeper>& keeper);
+
+  KeeperObserver* const observer_;
+  const UniqueFd epoll_;
+  const UniqueFd wake_;
+  std::thread thread_;
+  Mutex dispatch_mu_;  // held while callbacks run
+  Mutex mu_;
+  absl::flat_hash_map<PodId, std::shared_ptr<Keeper>> keepers_ ABSL_GUARDED_BY(mu_);
+};
+
+// All exit records of a state directory; a damaged one is left out.
+absl::StatusOr<std::vector<std::pair<ContainerId, ExitRecord>>> ReadExitRecords(
+    const std::string& state_directory);
+
+// The sentence for a failed step (runtime/executor.h), with the mount's target, the path or the name that
+// the plan has at `index`.
+struct Failure;
+absl::Status DescribeFailure(absl::string_view plan, const Failure& failure);
+
+}  // namespace berth
+
+#endif  // BERTH_RUNTIME_KEEPER_CLIENT_H_
