@@ -1,0 +1,87 @@
+#include "server/pods/claims.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace berth {
+
+absl::Status Creation::Check() const {
+  if (!superseded_.load(std::memory_order_acquire)) return absl::OkStatus();
+  return absl::CancelledError("a request with another configuration took the name over");
+}
+
+Claims::Claims(Timers* timers, Undo undo, absl::Duration unclaimed_life)
+    : timers_(timers), undo_(std::move(undo)), unclaimed_life_(unclaimed_life) {}
+
+absl::StatusOr<std::string> Claims::Run(const std::string& name, const std::string& fingerprint,
+                                        const CallContext& caller, const Create& create) {
+  CancelSubscription wake = caller.OnCancel([this] {
+    MutexLock lock(&mu_);
+    done_.SignalAll();
+  });
+  std::shared_ptr<InFlight> mine;
+  {
+    MutexLock lock(&mu_);
+    while (true) {
+      std::shared_ptr<InFlight>& slot = in_flight_[name];
+      if (slot == nullptr) {
+        mine = slot = std::make_shared<InFlight>();
+        mine->fingerprint = fingerprint;
+        break;
+      }
+      const std::shared_ptr<InFlight> flight = slot;
+      const bool equal = flight->fingerprint == fingerprint;
+      if (!equal) flight->creation.superseded_.store(true, std::memory_order_release);
+      if (equal) ++flight->joined;
+      while (!flight->done && !caller.cancelled() && absl::Now() < caller.deadline()) {
+        done_.WaitWithDeadline(&mu_, caller.deadline());
+      }
+      if (equal) --flight->joined;
+      if (!flight->done) {
+        return absl::DeadlineExceededError(
+            absl::StrCat(name, ": an equal request is still in progress"));
+      }
+      if (equal && !caller.cancelled()) {
+        if (const auto found = unclaimed_.find(name); found != unclaimed_.end()) {
+          timers_->Cancel(found->second);
+          unclaimed_.erase(found);
+        }
+        return flight->outcome;
+      }
+      if (equal) return flight->outcome;
+    }
+  }
+  return Own(name, std::move(mine), caller, create);
+}
+
+absl::StatusOr<std::string> Claims::Own(const std::string& name, std::shared_ptr<InFlight> flight,
+                                        const CallContext& caller, const Create& create) {
+  absl::StatusOr<std::string> outcome = create(flight->creation);
+  MutexLock lock(&mu_);
+  flight->outcome = outcome;
+  flight->done = true;
+  in_flight_.erase(name);
+  done_.SignalAll();
+  if (!outcome.ok()) return outcome;
+  if (const auto found = unclaimed_.find(name); found != unclaimed_.end()) {
+    timers_->Cancel(found->second);
+    unclaimed_.erase(found);
+  }
+  if (caller.cancelled() && flight->joined == 0) LeaveUnclaimed(name, *outcome);
+  return outcome;
+}
+
+void Claims::LeaveUnclaimed(const std::string& name, const std::string& id) {
+  unclaimed_[name] = timers_->At(absl::Now() + unclaimed_life_, [this, name, id] {
+    {
+      MutexLock lock(&mu_);
+      // A request that came while this was on its way to run has claimed it.
+      if (unclaimed_.erase(name) == 0 || in_flight_.contains(name)) return;
+    }
+    undo_(id);
+  });
+}
+
+}  // namespace berth
