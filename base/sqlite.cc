@@ -96,9 +96,9 @@ class SqliteConnection {
   // PRAGMA synchronous takes effect when it is compiled and is refused within a transaction.
   absl::Status SetDurability(Durability durability) {
     if (durability == durability_) return absl::OkStatus();
-    RETURN_IF_ERROR(Execute(durability == Durability::kFull ? "PRAGMA synchronous=FULL"
-                                                            : "PRAGMA synchronous=NORMAL",
-                            "set the durability of"));
+    RETURN_IF_ERROR(Execute(
+        durability == Durability::kFull ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+        "set the durability of"));
     durability_ = durability;
     return absl::OkStatus();
   }
@@ -127,9 +127,8 @@ class SqliteConnection {
   absl::Status Run(const char* sql, absl::string_view operation) {
     ASSIGN_OR_RETURN(sqlite3_stmt * stmt, Take(sql));
     const int result = sqlite3_step(stmt);
-    absl::Status status = result == SQLITE_DONE || result == SQLITE_ROW
-                              ? absl::OkStatus()
-                              : Error(result, operation);
+    absl::Status status =
+        result == SQLITE_DONE || result == SQLITE_ROW ? absl::OkStatus() : Error(result, operation);
     GiveBack(sql, stmt);
     return status;
   }
@@ -237,8 +236,7 @@ absl::StatusOr<std::string> Statement::GetText(int column) const {
 absl::StatusOr<std::string> Statement::GetBlob(int column) const {
   RETURN_IF_ERROR(CheckColumn(column, SQLITE_BLOB));
   const auto* data = static_cast<const char*>(sqlite3_column_blob(stmt_, column));
-  return data == nullptr ? std::string()
-                         : std::string(data, sqlite3_column_bytes(stmt_, column));
+  return data == nullptr ? std::string() : std::string(data, sqlite3_column_bytes(stmt_, column));
 }
 
 absl::StatusOr<int64_t> Statement::GetInt64(int column) const {
@@ -321,8 +319,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
   if (options.check) RETURN_IF_ERROR(QuickCheck(writer.get(), path));
   ASSIGN_OR_RETURN(std::unique_ptr<SqliteConnection> reader,
                    Connect(path, SQLITE_OPEN_READONLY, options.busy_timeout));
-  return std::unique_ptr<Database>(
-      new Database(path, std::move(writer), std::move(reader)));
+  return std::unique_ptr<Database>(new Database(path, std::move(writer), std::move(reader)));
 }
 
 absl::StatusOr<Transaction> Database::Write(Durability durability) ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -390,8 +387,7 @@ namespace {
 
 absl::StatusOr<std::string> SetAside(const std::string& path) {
   const std::string aside = absl::StrCat(
-      path, ".damaged-",
-      absl::FormatTime("%Y%m%dT%H%M%E6S", absl::Now(), absl::UTCTimeZone()));
+      path, ".damaged-", absl::FormatTime("%Y%m%dT%H%M%E6S", absl::Now(), absl::UTCTimeZone()));
   // The log first: should a crash come between, an old log never meets a new file.
   for (const char* suffix : {"-wal", "-shm", ""}) {
     const std::string from = path + suffix;

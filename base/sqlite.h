@@ -1,9 +1,9 @@
 // SQLite with Status: one file, one writer at a time, and readers that never wait for it.
 //
 // Vocabulary. A *database* is one open file in WAL mode. A *transaction* is the only way to run
-// statements; it holds the database's write mutex (or its read mutex) from its birth to its commit or
-// destruction, so do nothing long within it: no file system walk, no network, no other lock.
-// A *component* (snapshotter, images, pods, ...) owns some tables and their migrations.
+// statements; it holds the database's write mutex (or its read mutex) from its birth to its commit
+// or destruction, so do nothing long within it: no file system walk, no network, no other lock. A
+// *component* (snapshotter, images, pods, ...) owns some tables and their migrations.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(root + "/state.db", {}));
 //   RETURN_IF_ERROR(db->Migrate("layers", kLayerMigrations));
@@ -21,13 +21,13 @@
 //     ASSIGN_OR_RETURN(std::string diff_id, query.GetText(0));
 //   }
 //
-// Errors: the message starts with the operation and the file (`commit /var/lib/berth/state.db: ...`).
+// Errors: the message starts with the operation and the file (`commit /var/lib/berth/state.db:
+// ...`).
 //   ResourceExhausted   the disk or memory is full; the transaction is rolled back, reads go on
-//   DataLoss            the file is damaged or is no database, or a column has another type than asked
-//   AlreadyExists       a unique key is taken
-//   FailedPrecondition  another constraint, or a newer schema (see Migrate)
-//   Unavailable         another process kept the file locked beyond the time-out
-//   Internal            the rest: SQL that doesn't parse, misuse, I/O errors
+//   DataLoss            the file is damaged or is no database, or a column has another type than
+//   asked AlreadyExists       a unique key is taken FailedPrecondition  another constraint, or a
+//   newer schema (see Migrate) Unavailable         another process kept the file locked beyond the
+//   time-out Internal            the rest: SQL that doesn't parse, misuse, I/O errors
 //
 // After SIGKILL every committed transaction is there and none in part. After a power cut those
 // committed with kFull are there; of those with kNormal a last few may be missing, in order.
@@ -58,7 +58,8 @@ enum class Durability {
 };
 
 // A prepared statement within a transaction; it must not outlive it. Not thread-safe. A failure to
-// prepare or to bind shows at the next Step or Run. Columns count from 0, parameters are bound in order.
+// prepare or to bind shows at the next Step or Run. Columns count from 0, parameters are bound in
+// order.
 class Statement {
  public:
   Statement(Statement&& other) noexcept;
@@ -137,9 +138,9 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  // Brings `component`'s tables to the last of `migrations`, in one full transaction; a repeated call
-  // does nothing. FailedPrecondition names the Berth version that is needed if the file holds a newer
-  // schema than this build knows.
+  // Brings `component`'s tables to the last of `migrations`, in one full transaction; a repeated
+  // call does nothing. FailedPrecondition names the Berth version that is needed if the file holds
+  // a newer schema than this build knows.
   absl::Status Migrate(absl::string_view component, absl::Span<const Migration> migrations);
 
   // Begins a write; waits for the one that is under way, in this process or (up to busy_timeout) in
@@ -169,9 +170,9 @@ struct OpenedDatabase {
   absl::Status damage;    // What was found; OK if the file was sound or new.
 };
 
-// Opens with a check. A damaged file is renamed to PATH.damaged-TIME (with its -wal), and a new, empty
-// one takes its place: each component rebuilds its own. Only DataLoss does that; a full disk or a
-// missing permission is an error as usual.
+// Opens with a check. A damaged file is renamed to PATH.damaged-TIME (with its -wal), and a new,
+// empty one takes its place: each component rebuilds its own. Only DataLoss does that; a full disk
+// or a missing permission is an error as usual.
 absl::StatusOr<OpenedDatabase> OpenOrSetAside(const std::string& path);
 
 }  // namespace berth

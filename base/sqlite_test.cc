@@ -16,7 +16,8 @@
 namespace berth {
 namespace {
 
-constexpr Migration kOne[] = {{1, "0.1.0", "CREATE TABLE t(name TEXT PRIMARY KEY, data BLOB, n INTEGER)"}};
+constexpr Migration kOne[] = {
+    {1, "0.1.0", "CREATE TABLE t(name TEXT PRIMARY KEY, data BLOB, n INTEGER)"}};
 constexpr Migration kTwo[] = {kOne[0], {2, "0.2.0", "ALTER TABLE t ADD COLUMN extra TEXT"}};
 
 class SqliteTest : public testing::Test {
@@ -34,11 +35,15 @@ class SqliteTest : public testing::Test {
     EXPECT_TRUE((*db)->Migrate("test", kOne).ok());
     return *std::move(db);
   }
-  absl::Status Insert(Database* db, absl::string_view name, Durability durability = Durability::kNormal) {
+  absl::Status Insert(Database* db, absl::string_view name,
+                      Durability durability = Durability::kNormal) {
     auto tx = db->Write(durability);
     if (!tx.ok()) return tx.status();
-    absl::Status status =
-        tx->Prepare("INSERT INTO t(name, data, n) VALUES(?, ?, ?)").Text(name).Blob("\0x").Int64(-5).Run();
+    absl::Status status = tx->Prepare("INSERT INTO t(name, data, n) VALUES(?, ?, ?)")
+                              .Text(name)
+                              .Blob("\0x")
+                              .Int64(-5)
+                              .Run();
     if (!status.ok()) return status;
     return tx->Commit();
   }
@@ -58,7 +63,12 @@ TEST_F(SqliteTest, ValuesComeBackWithTheirTypes) {
   const std::string blob("a\0b", 3);
   {
     auto tx = db->Write(Durability::kFull);
-    ASSERT_TRUE(tx->Prepare("INSERT INTO t(name, data, n) VALUES(?, ?, ?)").Text("").Blob(blob).Null().Run().ok());
+    ASSERT_TRUE(tx->Prepare("INSERT INTO t(name, data, n) VALUES(?, ?, ?)")
+                    .Text("")
+                    .Blob(blob)
+                    .Null()
+                    .Run()
+                    .ok());
     ASSERT_TRUE(tx->Commit().ok());
   }
   auto tx = db->Read();
@@ -159,7 +169,9 @@ TEST_F(SqliteTest, AFullFileIsResourceExhaustedAndReadsGoOn) {
 }
 
 TEST_F(SqliteTest, KillInMidCommitLeavesAllOrNothing) {
-  { auto db = Open(); }
+  {
+    auto db = Open();
+  }
   for (const char* failpoint : {"sqlite.commit=crash", "sqlite.committed=crash"}) {
     const pid_t child = fork();
     if (child == 0) {
@@ -182,7 +194,8 @@ TEST_F(SqliteTest, ADamagedFileIsSetAside) {
     if (how == "zero") bytes.assign(bytes.size(), '\0');
     if (how == "truncate") bytes.resize(bytes.size() / 2);
     if (how == "header") bytes[3] ^= 0x40;
-    if (how == "page") for (size_t i = 4096; i < bytes.size(); ++i) bytes[i] ^= 0xff;
+    if (how == "page")
+      for (size_t i = 4096; i < bytes.size(); ++i) bytes[i] ^= 0xff;
     if (how == "text") bytes = "this is no database";
     ASSERT_TRUE(WriteFileAtomically(path_, bytes, 0600).ok());
   };
@@ -213,7 +226,8 @@ TEST_F(SqliteTest, ASoundFileIsNotSetAside) {
   ASSERT_TRUE(opened.ok());
   EXPECT_TRUE(opened->set_aside.empty());
   EXPECT_EQ(Count(opened->database.get()), 1);
-  EXPECT_EQ(OpenOrSetAside(dir_ + "/missing/state.db").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(OpenOrSetAside(dir_ + "/missing/state.db").status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 }  // namespace
