@@ -42,6 +42,13 @@ struct OomState {
   int64_t memory_limit = -1;  // bytes; -1: none
 };
 
+// A cgroup's directory in one hierarchy.
+struct CgroupDirectory {
+  std::string path;         // absolute, on the host
+  std::string name;         // of the hierarchy's mount point: "memory", "cpu,cpuacct", "unified"
+  uint32_t plan_flags = 0;  // CgroupFlag of runtime/plan.h
+};
+
 class CgroupHost {
  public:
   // Reads /proc/self/mountinfo. FailedPrecondition if no cgroup hierarchy is mounted.
@@ -67,7 +74,9 @@ class CgroupHost {
   // the failure stays.
   absl::Status Apply(const std::string& path, const CgroupResources& resources) const;
 
-  // The cgroup.procs files through which a process joins, one for each hierarchy that has `path`.
+  // The cgroup's directory in each hierarchy that has it.
+  std::vector<CgroupDirectory> Directories(const std::string& path) const;
+  // The cgroup.procs files through which a process joins.
   std::vector<std::string> ProcsPaths(const std::string& path) const;
   // The directory in the v2 tree (mounted whole or hybrid), for CLONE_INTO_CGROUP; "" without one.
   std::string UnifiedPath(const std::string& path) const;
@@ -108,10 +117,17 @@ class CgroupHost {
   };
   CgroupHost() = default;
 
+  // The hierarchy that has this controller, or null.
   const Hierarchy* Find(absl::string_view controller) const;
   const Hierarchy* unified() const;
   // The hierarchy by which processes are listed and frozen.
   const Hierarchy* primary() const;
+
+ private:
+  friend class CgroupLimits;
+  absl::Status CreateIn(const Hierarchy& hierarchy, const std::string& path) const;
+  absl::Status KillByFreezer(const std::string& path, absl::Time deadline) const;
+  absl::Status WaitWhilePopulated(const std::string& path, absl::Time deadline) const;
 
   CgroupMode mode_ = CgroupMode::kLegacy;
   std::vector<Hierarchy> hierarchies_;

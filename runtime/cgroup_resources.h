@@ -38,6 +38,7 @@ struct CgroupResources {
   std::optional<int64_t> memory_limit;         // bytes; -1 is no limit
   std::optional<int64_t> memory_reservation;   // bytes; -1 is none
   std::optional<int64_t> memory_swap;          // bytes of memory and swap together; -1 is no limit
+  bool memory_check_before_update = false;     // refuse a memory_limit below what is in use
   std::optional<int64_t> pids_limit;           // <= 0 is no limit
   std::vector<HugepageLimit> hugepages;
   std::optional<std::vector<DeviceRule>> devices;  // set: the whole filter
