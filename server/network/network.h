@@ -32,6 +32,7 @@
 #include "absl/time/time.h"
 #include "base/ids.h"
 #include "server/network/dns_config.h"
+#include "server/network/network_interface.h"
 
 namespace berth {
 
@@ -88,13 +89,6 @@ struct Attachment {
   std::string ToJson() const;
   // InvalidArgument names the field.
   static absl::StatusOr<Attachment> FromJson(absl::string_view json);
-};
-
-struct NetworkInterface {
-  std::string name;
-  std::string mac;
-  // The namespace it is in; empty for the host's.
-  std::string sandbox;
 };
 
 struct NetworkResult {
