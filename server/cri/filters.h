@@ -19,8 +19,8 @@ using LabelMap = google::protobuf::Map<std::string, std::string>;
 // True if `labels` has every key of `selector` with an equal value. An empty selector matches all.
 bool MatchesLabels(const LabelMap& selector, const LabelMap& labels);
 
-// True if every part of the filter that is set matches. An id in a filter has to be a full one here:
-// resolve it before with ResolveIdFilter.
+// True if every part of the filter that is set matches. An id in a filter has to be a full one
+// here: resolve it before with ResolveIdFilter.
 bool Matches(const cri::PodSandboxFilter& filter, const cri::PodSandbox& pod);
 bool Matches(const cri::ContainerFilter& filter, const cri::Container& container);
 bool Matches(const cri::PodSandboxStatsFilter& filter, absl::string_view pod_id,
@@ -28,10 +28,10 @@ bool Matches(const cri::PodSandboxStatsFilter& filter, absl::string_view pod_id,
 bool Matches(const cri::ContainerStatsFilter& filter, absl::string_view container_id,
              absl::string_view pod_id, const LabelMap& labels);
 
-// The id that `given`, an id or an unambiguous beginning of one, stands for among the keys of `ids`,
-// a sorted map or set of ids (std::map, std::set, absl::btree_*; keys are std::string or StringId).
-// `noun` is what the messages call it: `container`. InvalidArgument if `given` is empty or fits
-// several, NotFound if none.
+// The id that `given`, an id or an unambiguous beginning of one, stands for among the keys of
+// `ids`, a sorted map or set of ids (std::map, std::set, absl::btree_*; keys are std::string or
+// StringId). `noun` is what the messages call it: `container`. InvalidArgument if `given` is empty
+// or fits several, NotFound if none.
 template <typename Sorted>
 absl::StatusOr<std::string> ResolveId(absl::string_view noun, const std::string& given,
                                       const Sorted& ids);
@@ -71,9 +71,8 @@ absl::StatusOr<std::string> ResolveId(absl::string_view noun, const std::string&
   // A full id wins over longer ones that begin with it.
   if (found.size() != given.size() && ++it != ids.end() &&
       absl::StartsWith(filters_internal::KeyText(*it), given)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(noun, " id ", given, " is ambiguous: it fits ", found, " and ",
-                     filters_internal::KeyText(*it)));
+    return absl::InvalidArgumentError(absl::StrCat(noun, " id ", given, " is ambiguous: it fits ",
+                                                   found, " and ", filters_internal::KeyText(*it)));
   }
   return found;
 }

@@ -27,8 +27,8 @@ class RpcObserver {
   virtual void OnEnd(const RpcOutcome& outcome) = 0;
 };
 
-// Logs each failed call once, with its id, and hands every call on to `next` (may be null). Requests
-// are never logged: they carry credentials and environment variables.
+// Logs each failed call once, with its id, and hands every call on to `next` (may be null).
+// Requests are never logged: they carry credentials and environment variables.
 class LoggingObserver : public RpcObserver {
  public:
   explicit LoggingObserver(RpcObserver* next) : next_(next) {}

@@ -29,12 +29,14 @@ struct CriServerOptions {
 
 class CriServer {
  public:
-  // Binds the socket and begins to serve. Until SetReady() only Version is answered: other calls wait.
+  // Binds the socket and begins to serve. Until SetReady() only Version is answered: other calls
+  // wait.
   //
-  // The socket has mode 0660 and appears with a rename, so nobody sees it before it accepts. One that
-  // a dead daemon left is replaced; AlreadyExists if something answers on it, or if another process
-  // holds ADDRESS.lock; InvalidArgument for a path that isn't absolute or is too long for a socket;
-  // FailedPrecondition if something that isn't a socket stands there. The directory has to exist.
+  // The socket has mode 0660 and appears with a rename, so nobody sees it before it accepts. One
+  // that a dead daemon left is replaced; AlreadyExists if something answers on it, or if another
+  // process holds ADDRESS.lock; InvalidArgument for a path that isn't absolute or is too long for a
+  // socket; FailedPrecondition if something that isn't a socket stands there. The directory has to
+  // exist.
   //
   // Handlers and observer (may be null) must outlive the server.
   static absl::StatusOr<std::unique_ptr<CriServer>> Start(const CriServerOptions& options,
