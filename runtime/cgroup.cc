@@ -59,10 +59,12 @@ std::string ParentOf(const std::string& path) {
 }
 
 // An empty cpuset takes no process; a new one of v1 is empty (cgroup-v1/cpusets.rst).
-absl::Status InheritCpuset(int root, const std::string& path) {
+absl::Status InheritCpuset(int root, const std::string& path, bool is_new) {
   for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
-    absl::StatusOr<std::string> own = ReadCgroupFile(root, CgroupFile(path, file));
-    if (own.ok() && !own->empty()) continue;
+    if (!is_new) {
+      absl::StatusOr<std::string> own = ReadCgroupFile(root, CgroupFile(path, file));
+      if (own.ok() && !own->empty()) continue;
+    }
     absl::StatusOr<std::string> above = ReadCgroupFile(root, CgroupFile(ParentOf(path), file));
     if (!above.ok()) continue;  // no such file: mounted without the prefix
     if (const int error = WriteCgroupFile(root, CgroupFile(path, file), *above); error != 0) {
@@ -215,6 +217,7 @@ absl::StatusOr<std::string> CgroupHost::PathFor(absl::string_view parent,
 absl::Status CgroupHost::CreateIn(const Hierarchy& hierarchy, const std::string& path) const {
   const int root = hierarchy.root.get();
   const std::string relative = CgroupFile(path, "");
+  bool is_new = true;
   if (mkdirat(root, relative.c_str(), 0755) != 0) {
     if (errno == ENOENT && !ParentOf(path).empty()) {
       RETURN_IF_ERROR(CreateIn(hierarchy, ParentOf(path)));
@@ -223,10 +226,12 @@ absl::Status CgroupHost::CreateIn(const Hierarchy& hierarchy, const std::string&
       }
     } else if (errno != EEXIST) {
       return ErrnoStatus("mkdir", absl::StrCat(hierarchy.mount_point, path));
+    } else {
+      is_new = false;
     }
   }
   if (!hierarchy.v2 && Contains(hierarchy.controllers, "cpuset")) {
-    return InheritCpuset(root, path);
+    return InheritCpuset(root, path, is_new);
   }
   return absl::OkStatus();
 }
