@@ -4,7 +4,7 @@
 // commit it and then to publish it. Its *copy* is a file below STATE, from which the store is
 // rebuilt when the database is lost; copies share STATE's life: they end with the boot.
 //
-//   ASSIGN_OR_RETURN(auto store, Store::Open(database.get(), "/run/berth", &report));
+//   ASSIGN_OR_RETURN(auto store, Store::Open(database.get(), "/run/berth", instance, &report));
 //   store::v1::PodRecord pod = ...;
 //   pod.set_created_at_ns(store->NextCreatedAt());
 //   RETURN_IF_ERROR(store->PutPod(pod, Durability::kNormal));
@@ -34,7 +34,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -59,10 +60,12 @@ class Store {
     int lost = 0;          // Records that were damaged and had no copy.
   };
 
-  // Loads all records. `database` outlives the store; STATE is made if it is missing.
-  // FailedPrecondition if the tables are newer than this build. `report` may be null.
+  // Loads all records. `database` outlives the store; STATE is made if it is missing; `instance` is
+  // the one of ROOT, which the pods' records carry. FailedPrecondition if the tables are newer than
+  // this build. `report` may be null.
   static absl::StatusOr<std::unique_ptr<Store>> Open(Database* database,
-                                                     const std::string& state_dir, Report* report);
+                                                     const std::string& state_dir,
+                                                     const InstanceId& instance, Report* report);
 
   // Reads: from memory, never waiting for a write. Null if there is no such record.
   PodRecordPtr Pod(const PodId& id) const;
@@ -80,9 +83,9 @@ class Store {
   // restarts and clocks that are set back.
   int64_t NextCreatedAt();
 
-  // Adds or replaces. InvalidArgument: no id, or for a new record a created_at that is not past all
-  // others; FailedPrecondition: an illegal transition, or the container's pod is not there.
-  // The record's revision is set here.
+  // Adds or replaces. InvalidArgument: an id that is not 64 hex digits, or a created_at that does
+  // not come from NextCreatedAt or changes; FailedPrecondition: an illegal transition, or the
+  // container's pod is not there or changes. The record's revision is set here.
   absl::Status PutPod(store::v1::PodRecord record, Durability durability);
   absl::Status PutContainer(store::v1::ContainerRecord record, Durability durability);
 
@@ -95,9 +98,33 @@ class Store {
   const RecordCopies& copies() const { return copies_; }
 
  private:
-  Store(Database* database, std::string state_dir);
+  // A row that is behind memory because a write failed; `mark` tells a later failure from this one.
+  template <typename Id>
+  struct Stale {
+    Id id;
+    uint64_t mark = 0;
+  };
+  template <typename Id>
+  using StaleRows = absl::flat_hash_map<int64_t, Stale<Id>>;  // by created_at
 
-  absl::Status Load(Report* report);
+  Store(Database* database, const std::string& state_dir)
+      : database_(database), copies_(state_dir) {}
+
+  absl::Status Load(const InstanceId& instance, Report* report);
+
+  // Runs `change` and what is stale in one transaction, then `publish` before another write begins.
+  absl::Status Commit(Durability durability, absl::FunctionRef<absl::Status(Transaction*)> change,
+                      absl::FunctionRef<void()> publish);
+  absl::Status WriteStale(Transaction* tx, const StaleRows<PodId>& pods,
+                          const StaleRows<ContainerId>& containers) const;
+  void ForgetStale(const StaleRows<PodId>& pods, const StaleRows<ContainerId>& containers);
+
+  absl::Status CheckNew(int64_t created_at_ns) const;
+  absl::Status CheckPut(const store::v1::PodRecord& record, const PodRecordPtr& old) const;
+  absl::Status CheckPut(const store::v1::ContainerRecord& record,
+                        const ContainerRecordPtr& old) const;
+  void Publish(PodRecordPtr record);
+  void Publish(ContainerRecordPtr record);
 
   Database* const database_;
   const RecordCopies copies_;
@@ -105,10 +132,10 @@ class Store {
   mutable Mutex mu_;  // Never held over SQLite or a file.
   absl::btree_map<PodId, PodRecordPtr> pods_ ABSL_GUARDED_BY(mu_);
   absl::btree_map<ContainerId, ContainerRecordPtr> containers_ ABSL_GUARDED_BY(mu_);
-  int64_t last_created_at_ns_ ABSL_GUARDED_BY(mu_) = 0;
-  // Ids whose row is behind memory, because a write failed.
-  absl::flat_hash_set<PodId> stale_pods_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_set<ContainerId> stale_containers_ ABSL_GUARDED_BY(mu_);
+  int64_t issued_created_at_ns_ ABSL_GUARDED_BY(mu_) = 0;  // by NextCreatedAt
+  StaleRows<PodId> stale_pods_ ABSL_GUARDED_BY(mu_);
+  StaleRows<ContainerId> stale_containers_ ABSL_GUARDED_BY(mu_);
+  uint64_t stale_mark_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace berth
