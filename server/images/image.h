@@ -35,7 +35,8 @@ struct Image {
   std::vector<std::string> repo_digests;  // docker.io/library/busybox@sha256:HEX; sorted
   uint64_t size = 0;                      // bytes: config and compressed layers, as the registry has them
   ImageConfig config;
-  std::vector<DiffId> layers;  // bottom first; a diff ID may occur twice
+  // Bottom first, as LayerStore::CompleteLayers made them: what Snapshotter::Prepare takes.
+  std::vector<DiffId> layers;
   bool pinned = false;         // exempt from kubelet's garbage collection
 };
 

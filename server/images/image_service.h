@@ -37,14 +37,14 @@
 namespace berth {
 
 class Database;
-class Snapshotter;
+class LayerStore;
 
 struct ImageServiceOptions {
   std::string root;         // ROOT of the daemon; blobs are kept below ROOT/blobs
   std::string config_path;  // directory of HOST/hosts.toml files; may be empty or missing
   std::vector<std::string> pinned;  // references of images that are listed as pinned
-  // Downloads and unpackings at once, in all pulls together.
-  int concurrent_downloads = 3;
+  int concurrent_layers = 3;  // layers that one pull downloads and unpacks at once
+  int total_layers = 6;       // the same for all pulls together
   // A transfer that receives nothing for so long is ended and resumed.
   absl::Duration stall_timeout = absl::Seconds(30);
   PullObserver* observer = nullptr;  // may be null; outlives the service
@@ -57,7 +57,7 @@ struct PulledImage {
 
 // Where images live, and what they take.
 struct ImageFilesystem {
-  std::string mountpoint;  // ROOT/layers
+  std::string mountpoint;  // ROOT
   uint64_t used_bytes = 0;
   uint64_t inodes_used = 0;
   absl::Time timestamp;
@@ -68,10 +68,11 @@ class ImageService {
   // Loads the images from `database`'s tables (made if they are not there). An image whose blobs or
   // layers are missing is dropped from the list, so that kubelet pulls it again; if the tables are new
   // and blobs are there, the images are rebuilt from them (their names from the sidecars beside the
-  // manifests). `database` and `snapshotter` outlive the service.
+  // manifests). `database` and `layers` outlive the service.
+  // Open comes before pulls and before other users of `layers` take references.
   static absl::StatusOr<std::unique_ptr<ImageService>> Open(ImageServiceOptions options,
                                                             Database* database,
-                                                            Snapshotter* snapshotter);
+                                                            LayerStore* layers);
   virtual ~ImageService() = default;
 
   // Pulls `reference`; when it returns OK, Resolve(reference) finds the image, also after a power cut.
@@ -95,9 +96,9 @@ class ImageService {
   // All images in the order of their IDs. With `filter` not empty, only the one that Resolve finds.
   virtual std::vector<std::shared_ptr<const Image>> List(absl::string_view filter = "") const = 0;
 
-  // Removes what `text` names: by image ID the image with all its names; by a tag or repo digest that
-  // name, and the image when its last tag or only repo digest goes. OK if there is none. Containers
-  // that run from it are not disturbed: layers stay until the last snapshot goes.
+  // Removes what `text` names: by a tag that is not the image's last, the tag; else the image with all
+  // its names. OK if there is none. Containers that run from it are not disturbed: layers stay until
+  // the last snapshot goes. After a crash the image is listed or gone.
   virtual absl::Status Remove(absl::string_view text) = 0;
 
   // From memory: the sums are kept as layers come and go.
