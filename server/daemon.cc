@@ -1,0 +1,247 @@
+#include "server/daemon.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "base/sqlite.h"
+#include "base/status.h"
+#include "server/cri/server.h"
+#include "server/image_handler.h"
+#include "server/metrics/http_server.h"
+#include "server/network/cni_network.h"
+#include "server/observers.h"
+#include "server/pods/recovery.h"
+#include "server/runtime_handler.h"
+#include "snapshotter/overlay_store.h"
+
+namespace berth {
+namespace {
+
+constexpr absl::Duration kShutdownPatience = absl::Seconds(10);
+
+absl::StatusOr<std::string> RealPath(const std::string& path) {
+  char* resolved = realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) return ErrnoStatus("realpath", path);
+  std::string real = resolved;
+  free(resolved);
+  return real;
+}
+
+// Held for the life of the process.
+absl::StatusOr<UniqueFd> LockDirectory(const std::string& directory) {
+  const std::string path = absl::StrCat(directory, "/berthd.lock");
+  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0600));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return ErrnoStatus("flock", path);
+    return absl::AlreadyExistsError(absl::StrCat(directory, ": another berthd uses it"));
+  }
+  return fd;
+}
+
+absl::StatusOr<std::string> BootId() {
+  ASSIGN_OR_RETURN(std::string id, ReadFile("/proc/sys/kernel/random/boot_id", 128));
+  return std::string(absl::StripAsciiWhitespace(id));
+}
+
+// Each container costs the daemon a few descriptors; the soft limit is often 1,024.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+// In the order of their opening: the later lie on the earlier, and go first.
+struct Daemon::Parts : public KeeperObserver {
+  explicit Parts(const Config& given) : config(given) {}
+
+  absl::Status OpenStorage();
+  absl::Status OpenRuntime();
+  absl::Status Serve();
+
+  void OnExit(const PodId& pod, const ContainerId& container, const ExitRecord& record) override {
+    containers->OnExit(pod, container, record);
+  }
+  void OnKeeperDeath(const PodId& pod) override {
+    // On another thread: this one hears all keepers, and a kill may take seconds.
+    events->At(absl::Now(), [this, pod] { sandboxes->OnKeeperDeath(pod); });
+  }
+  StateCounts CountStates() const;
+
+  Config config;
+  UniqueFd root_lock;
+  UniqueFd state_lock;
+  Node node;
+  Metrics metrics;
+  std::unique_ptr<Database> database;
+  std::unique_ptr<Store> store;
+  std::unique_ptr<Timers> deletions;  // removes files, which may take minutes
+  std::unique_ptr<OverlayStore> overlay;
+  std::unique_ptr<PullMetrics> pull_metrics;
+  std::unique_ptr<ImageService> images;
+  std::unique_ptr<Network> network;
+  std::unique_ptr<NetnsDirectory> netns;
+  std::unique_ptr<CgroupHost> cgroups;
+  std::unique_ptr<KeeperLauncher> launcher;
+  std::unique_ptr<Containers> containers;
+  std::unique_ptr<Sandboxes> sandboxes;
+  std::unique_ptr<Timers> events;
+  std::unique_ptr<Keepers> keepers;
+  std::unique_ptr<RuntimeHandler> runtime_handler;
+  std::unique_ptr<ImageHandler> image_handler;
+  std::unique_ptr<RpcMetrics> rpc_metrics;
+  std::unique_ptr<LoggingObserver> rpc_log;
+  HttpServer http;
+  std::unique_ptr<CriServer> server;
+};
+
+absl::Status Daemon::Parts::OpenStorage() {
+  RETURN_IF_ERROR(MakeDirectories(config.root, 0700));
+  RETURN_IF_ERROR(MakeDirectories(config.state, 0711));
+  ASSIGN_OR_RETURN(config.root, RealPath(config.root));
+  ASSIGN_OR_RETURN(config.state, RealPath(config.state));
+  ASSIGN_OR_RETURN(root_lock, LockDirectory(config.root));
+  ASSIGN_OR_RETURN(state_lock, LockDirectory(config.state));
+  node.config = &config;
+  node.instance = InstanceId(Sha256Hex(config.root).substr(0, 16));
+  ASSIGN_OR_RETURN(node.boot_id, BootId());
+
+  ASSIGN_OR_RETURN(OpenedDatabase opened, OpenOrSetAside(config.root + "/state.db"));
+  if (!opened.set_aside.empty()) {
+    LogWarning("state.db was damaged (", opened.damage.message(), "): set aside as ",
+               opened.set_aside, ", rebuilding it");
+  }
+  database = std::move(opened.database);
+  Store::Report report;
+  ASSIGN_OR_RETURN(store, Store::Open(database.get(), config.state, &report));
+  if (report.rebuilt || report.lost > 0) {
+    LogWarning("store: ", report.from_copies, " records taken from copies, ", report.lost, " lost");
+  }
+  deletions = std::make_unique<Timers>();
+  ASSIGN_OR_RETURN(const std::string unpacker,
+                   FindProgram(config.runtime.unpacker, "berth-unpack"));
+  ASSIGN_OR_RETURN(
+      overlay, OpenOverlayStore(*database, {.root = config.root,
+                                            .unpacker = unpacker,
+                                            .background =
+                                                [this](std::function<void()> work) {
+                                                  deletions->At(absl::Now(), std::move(work));
+                                                },
+                                            .adopt = report.rebuilt}));
+  pull_metrics = std::make_unique<PullMetrics>(&metrics);
+  ImageServiceOptions options;
+  options.root = config.root;
+  options.config_path = config.registry.config_path;
+  options.pinned = config.image.pinned;
+  options.concurrent_downloads = static_cast<int>(config.registry.max_concurrent_downloads);
+  options.stall_timeout = config.registry.stall_timeout;
+  options.observer = pull_metrics.get();
+  ASSIGN_OR_RETURN(images, OpenImageService(std::move(options), database.get(), &overlay->layers()));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Parts::OpenRuntime() {
+  network = NewCniNetwork({.config_directory = config.network.conf_dir,
+                           .plugin_directories = config.network.bin_dirs,
+                           .plugin_timeout = config.network.plugin_timeout});
+  netns = std::make_unique<NetnsDirectory>(node.instance);
+  ASSIGN_OR_RETURN(cgroups, CgroupHost::Detect());
+  ASSIGN_OR_RETURN(const std::string keeper, FindProgram(config.runtime.keeper, "berth-keeper"));
+  ASSIGN_OR_RETURN(launcher, KeeperLauncher::Make(keeper, {}));
+  events = std::make_unique<Timers>();
+  node.store = store.get();
+  node.images = images.get();
+  node.snapshotter = &overlay->snapshots();
+  node.network = network.get();
+  node.netns = netns.get();
+  node.launcher = launcher.get();
+  node.cgroups = cgroups.get();
+  node.metrics = &metrics;
+  node.timers = events.get();
+  containers = std::make_unique<Containers>(node);
+  sandboxes = std::make_unique<Sandboxes>(node, containers.get());
+  ASSIGN_OR_RETURN(keepers, Keepers::Start(this));
+  containers->SetKeepers(keepers.get());
+  sandboxes->SetKeepers(keepers.get());
+  return absl::OkStatus();
+}
+
+StateCounts Daemon::Parts::CountStates() const {
+  StateCounts counts;
+  for (const PodRecordPtr& pod : store->Pods()) {
+    ++counts.pods[std::string(PodStateName(pod->state()))];
+  }
+  for (const ContainerRecordPtr& container : store->Containers()) {
+    ++counts.containers[std::string(ContainerStateName(container->state()))];
+  }
+  counts.images = static_cast<int64_t>(images->List().size());
+  counts.keepers["running"] = static_cast<int64_t>(keepers->size());
+  return counts;
+}
+
+absl::Status Daemon::Parts::Serve() {
+  runtime_handler = std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get());
+  image_handler = std::make_unique<ImageHandler>(images.get());
+  rpc_metrics = std::make_unique<RpcMetrics>(&metrics);
+  rpc_log = std::make_unique<LoggingObserver>(rpc_metrics.get());
+  const std::string socket = config.SocketPath();
+  RETURN_IF_ERROR(MakeDirectories(socket.substr(0, socket.rfind('/')), 0711));
+  CriServerOptions options;
+  options.address = socket;
+  ASSIGN_OR_RETURN(server, CriServer::Start(options, runtime_handler.get(), image_handler.get(),
+                                            rpc_log.get()));
+  Recovery(node, containers.get(), sandboxes.get(), keepers.get()).Run();
+  if (absl::Status collected = images->CollectGarbage(); !collected.ok()) {
+    LogWarning("collect unused layers: ", collected.message(), ", ignoring");
+  }
+  if (!config.metrics_address.empty()) {
+    metrics.SetStateSource([this] { return CountStates(); });
+    http.Handle("/metrics", [this](const HttpRequest&) {
+      return HttpResponse{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                          .body = metrics.Serialize()};
+    });
+    http.Handle("/healthz", [](const HttpRequest&) { return HttpResponse{.body = "ok\n"}; });
+    RETURN_IF_ERROR_WITH(http.Start(config.metrics_address), "metrics_address");
+  }
+  server->SetReady();
+  LogInfo("serving CRI v1 on ", socket, " instance=", node.instance.str(),
+          " pods=", store->Pods().size(), " metrics=", http.address());
+  return absl::OkStatus();
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Daemon::~Daemon() = default;
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
+  RaiseDescriptorLimit();
+  auto parts = std::make_unique<Parts>(config);
+  RETURN_IF_ERROR(parts->OpenStorage());
+  RETURN_IF_ERROR(parts->OpenRuntime());
+  RETURN_IF_ERROR(parts->Serve());
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+bool Daemon::Stop() {
+  parts_->http.Stop();
+  if (!parts_->server->Shutdown(absl::Now() + kShutdownPatience)) return false;
+  if (absl::Status status = parts_->database->Checkpoint(); !status.ok()) {
+    LogWarning("state.db: ", status.message(), ", ignoring");
+  }
+  return true;
+}
+
+}  // namespace berth

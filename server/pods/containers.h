@@ -1,0 +1,101 @@
+// The flows of containers: create, start, stop, remove, exec, update, and what an exit sets off.
+//
+//   Create   claim → image → snapshot → specification → cgroup → plan → keeper → store COMMIT
+//   Start    log → keeper opens the gate → store COMMIT
+//   exit     keeper's record → store COMMIT → keeper forgets
+//   Remove   kill → keeper forgets → cgroup → store COMMIT → snapshot
+//
+// CREATED means that a gated process exists or can be made again; a gated process that died is made
+// again by Start. A crash leaves a snapshot, a cgroup (named in STATE) or a gated process without a
+// record: recovery takes them away.
+//
+// Threads: every method may be called from any thread; those that return a Status block.
+#ifndef BERTH_SERVER_PODS_CONTAINERS_H_
+#define BERTH_SERVER_PODS_CONTAINERS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/cri/api.h"
+#include "server/cri/call_context.h"
+#include "server/pods/claims.h"
+#include "server/pods/keepers.h"
+#include "server/pods/live_containers.h"
+#include "server/pods/node.h"
+#include "server/pods/operations.h"
+
+namespace berth {
+
+class Containers {
+ public:
+  // `keepers` may still be null: set it before the first call (its observer is made from this).
+  explicit Containers(const Node& node);
+  void SetKeepers(Keepers* keepers) { keepers_ = keepers; }
+
+  // CreateContainer. NotFound: pod or image; FailedPrecondition: the pod is not ready; AlreadyExists
+  // with the id: the name is taken by another configuration or by a container that was started.
+  absl::StatusOr<ContainerId> Create(const CallContext& context,
+                                     const cri::CreateContainerRequest& request);
+  // StartContainer. A program that can't be executed leaves the container EXITED (128, StartError).
+  absl::Status Start(const CallContext& context, const std::string& id);
+  // StopContainer: signal, wait, kill. An unknown or ended container is OK.
+  absl::Status Stop(const CallContext& context, const std::string& id, absl::Duration grace);
+  // RemoveContainer, by force. An unknown one is OK.
+  absl::Status Remove(const CallContext& context, const std::string& id);
+  absl::Status ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
+                        cri::ExecSyncResponse* response);
+  absl::Status UpdateResources(const CallContext& context,
+                               const cri::UpdateContainerResourcesRequest& request);
+  absl::Status ReopenLog(const CallContext& context, const std::string& id);
+
+  // For the pods' flows and recovery: the same by record.
+  absl::Status StopRecord(const ContainerRecordPtr& record, const CallContext* caller,
+                          absl::Duration grace, absl::Time deadline);
+  absl::Status RemoveRecord(const ContainerRecordPtr& record, absl::Time deadline);
+
+  // An exit as a keeper reported it: recorded, and the keeper forgets it. Not for the watcher alone:
+  // recovery brings what it finds in exit records.
+  void OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit);
+  // Its process is gone and nobody knows how it ended: EXITED, 255, Unknown.
+  void MarkLost(const ContainerRecordPtr& record, const std::string& message);
+  // Removes the cgroup of a container and the note of it.
+  absl::Status RemoveCgroup(const std::string& pod, const std::string& container,
+                            const std::string& cgroup_path, absl::Time deadline);
+
+  // The specification that its process was or would be made from.
+  absl::StatusOr<std::shared_ptr<const BuiltSpec>> SpecOf(const store::v1::ContainerRecord& record);
+
+  LiveContainers& live() { return live_; }
+
+ private:
+  absl::StatusOr<std::string> Make(const Creation& creation, const PodRecordPtr& pod,
+                                   const cri::CreateContainerRequest& request);
+  // Null if the name is free.
+  absl::StatusOr<ContainerRecordPtr> Existing(const store::v1::PodRecord& pod,
+                                              const cri::ContainerConfig& config) const;
+  absl::StatusOr<BuiltSpec> BuildSpecOf(const store::v1::ContainerRecord& record,
+                                        const store::v1::PodRecord& pod, const Image& image) const;
+  // Makes the cgroup and the gated process of a record and fills in what comes out of it.
+  absl::Status MakeProcess(store::v1::ContainerRecord* record, const store::v1::PodRecord& pod,
+                           const Image& image, absl::Time deadline);
+  absl::Status MakeCgroup(const store::v1::ContainerRecord& record, const CgroupResources& limits);
+  // OK: the program runs. What it returns otherwise has been recorded if it is final.
+  absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);
+  void RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit);
+  void ForgetInKeeper(const PodId& pod, const ContainerId& id);
+  absl::Status KillAndWait(const ContainerRecordPtr& record, absl::Time deadline);
+  bool Ended(const ContainerId& id) const;
+
+  const Node& node_;
+  Keepers* keepers_ = nullptr;
+  Claims claims_;
+  Operations operations_;
+  LiveContainers live_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_SERVER_PODS_CONTAINERS_H_

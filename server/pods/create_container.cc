@@ -1,0 +1,286 @@
+// CreateContainer, and the making of a container's process.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/failpoint.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "runtime/compiler.h"
+#include "server/network/pod_files.h"
+#include "server/pods/containers.h"
+#include "server/pods/fingerprint.h"
+#include "server/pods/signals.h"
+
+namespace berth {
+namespace {
+
+// The keeper's part takes milliseconds; a disk that hangs below a volume is what this bounds.
+constexpr absl::Duration kProcessDeadline = absl::Minutes(2);
+
+absl::Status Validate(const cri::ContainerConfig& config) {
+  if (!config.has_metadata() || config.metadata().name().empty()) {
+    return absl::InvalidArgumentError("config.metadata.name is empty");
+  }
+  if (config.image().image().empty()) {
+    return absl::InvalidArgumentError("config.image.image is empty");
+  }
+  if (config.linux().security_context().has_selinux_options() &&
+      !config.linux().security_context().selinux_options().SerializeAsString().empty()) {
+    return absl::UnimplementedError(
+        "config.linux.security_context.selinux_options: SELinux is not supported");
+  }
+  return absl::OkStatus();
+}
+
+// CRI's, else the image's, else SIGTERM.
+absl::StatusOr<std::string> StopSignal(const cri::ContainerConfig& config, const Image& image) {
+  if (std::string name = SignalName(config.stop_signal()); !name.empty()) return name;
+  if (image.config.stop_signal.empty()) return std::string("SIGTERM");
+  RETURN_IF_ERROR_WITH(ParseSignal(image.config.stop_signal).status(), "stop signal of the image");
+  return image.config.stop_signal;
+}
+
+// A volume's directory that isn't there is made, as kubelet and users expect of a runtime.
+absl::Status MakeMissingSources(const cri::ContainerConfig& config) {
+  for (const cri::Mount& mount : config.mounts()) {
+    if (mount.host_path().empty() || mount.host_path()[0] != '/') continue;
+    struct stat st;
+    if (lstat(mount.host_path().c_str(), &st) == 0 || errno != ENOENT) continue;
+    RETURN_IF_ERROR_WITH(MakeDirectories(mount.host_path(), 0755),
+                         absl::StrCat("mount ", mount.container_path()));
+  }
+  return absl::OkStatus();
+}
+
+std::string LogPath(const store::v1::PodRecord& pod, const cri::ContainerConfig& config) {
+  if (pod.config().log_directory().empty() || config.log_path().empty()) return "";
+  return absl::StrCat(pod.config().log_directory(), "/", config.log_path());
+}
+
+}  // namespace
+
+absl::StatusOr<ContainerId> Containers::Create(const CallContext& context,
+                                               const cri::CreateContainerRequest& request) {
+  RETURN_IF_ERROR(Validate(request.config()));
+  ASSIGN_OR_RETURN(const PodRecordPtr pod, node_.store->FindPod(request.pod_sandbox_id()));
+  const cri::ContainerMetadata& metadata = request.config().metadata();
+  ASSIGN_OR_RETURN(
+      std::string id,
+      claims_.Run(absl::StrCat("container ", pod->id(), "/", metadata.name(), "/", metadata.attempt()),
+                  Fingerprint(request.config()), context, [&](const Creation& creation) {
+                    return Make(creation, pod, request);
+                  }));
+  return ContainerId(std::move(id));
+}
+
+absl::StatusOr<ContainerRecordPtr> Containers::Existing(const store::v1::PodRecord& pod,
+                                                        const cri::ContainerConfig& config) const {
+  for (ContainerRecordPtr& record : node_.store->ContainersOf(PodId(pod.id()))) {
+    const cri::ContainerMetadata& metadata = record->config().metadata();
+    if (metadata.name() != config.metadata().name() ||
+        metadata.attempt() != config.metadata().attempt()) {
+      continue;
+    }
+    if (record->state() == store::v1::CONTAINER_STATE_CREATED &&
+        Fingerprint(record->config()) == Fingerprint(config)) {
+      return std::move(record);
+    }
+    return absl::AlreadyExistsError(
+        absl::StrCat("container ", metadata.name(), " attempt ", metadata.attempt(), " of pod ",
+                     pod.id(), " exists already: ", record->id(), " (",
+                     ContainerStateName(record->state()), ")"));
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::string> Containers::Make(const Creation& creation, const PodRecordPtr& pod,
+                                             const cri::CreateContainerRequest& request) {
+  const cri::ContainerConfig& config = request.config();
+  ASSIGN_OR_RETURN(const ContainerRecordPtr existing, Existing(*pod, config));
+  if (existing != nullptr) return existing->id();
+  if (pod->state() != store::v1::POD_STATE_READY) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("pod ", pod->id(), " is ", PodStateName(pod->state())));
+  }
+
+  PhaseTimer image_phase(node_.metrics, ContainerPhase::kImage);
+  ASSIGN_OR_RETURN_WITH(const std::shared_ptr<const Image> image,
+                        node_.images->Resolve(config.image().image()), "config.image");
+  image_phase.Done();
+
+  store::v1::ContainerRecord record;
+  const ContainerId id = NewContainerId();
+  record.set_id(id.str());
+  record.set_pod_id(pod->id());
+  record.set_state(store::v1::CONTAINER_STATE_CREATED);
+  *record.mutable_config() = config;
+  record.set_attempt(config.metadata().attempt());
+  record.set_image_id(image->id.str());
+  if (!image->repo_digests.empty()) record.set_image_ref(image->repo_digests.front());
+  record.set_user_image(config.image().user_specified_image().empty()
+                            ? config.image().image()
+                            : config.image().user_specified_image());
+  record.set_log_path(LogPath(*pod, config));
+  record.set_boot_id(node_.boot_id);
+  *record.mutable_resources() = config.linux().resources();
+  ASSIGN_OR_RETURN(*record.mutable_stop_signal(), StopSignal(config, *image));
+  ASSIGN_OR_RETURN(*record.mutable_cgroup_path(),
+                   node_.cgroups->PathFor(pod->cgroup_parent(), id.str()));
+
+  PhaseTimer snapshot_phase(node_.metrics, ContainerPhase::kSnapshot);
+  RETURN_IF_ERROR(Failpoint("containers.create.snapshot"));
+  const SnapshotId snapshot(id.str());
+  ASSIGN_OR_RETURN(OverlayMount mount, node_.snapshotter->Prepare(snapshot, image->layers));
+  absl::Cleanup remove_snapshot = [this, &snapshot] {
+    if (absl::Status status = node_.snapshotter->Remove(snapshot); !status.ok()) {
+      LogWarning("undo of a creation: remove snapshot ", snapshot.str(), ": ", status.message(),
+                 ", ignoring");
+    }
+  };
+  record.set_snapshot_id(snapshot.str());
+  snapshot_phase.Done();
+
+  RETURN_IF_ERROR(creation.Check());
+  RETURN_IF_ERROR(MakeProcess(&record, *pod, *image, absl::Now() + kProcessDeadline));
+  absl::Cleanup remove_process = [this, &record, &id] {
+    ForgetInKeeper(PodId(record.pod_id()), id);
+    (void)RemoveCgroup(record.pod_id(), record.id(), record.cgroup_path(),
+                       absl::Now() + absl::Seconds(10));
+    live_.Erase(id);
+  };
+
+  RETURN_IF_ERROR(creation.Check());
+  PhaseTimer store_phase(node_.metrics, ContainerPhase::kStore);
+  RETURN_IF_ERROR(Failpoint("containers.create.commit"));
+  record.set_created_at_ns(node_.store->NextCreatedAt());
+  RETURN_IF_ERROR(node_.store->PutContainer(record, Durability::kNormal));
+  std::move(remove_process).Cancel();
+  std::move(remove_snapshot).Cancel();
+  RETURN_IF_ERROR(Failpoint("containers.create.done"));
+  return record.id();
+}
+
+absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerRecord& record,
+                                                  const store::v1::PodRecord& pod,
+                                                  const Image& image) const {
+  PodFacts pod_facts;
+  pod_facts.id = pod.id();
+  pod_facts.hostname = pod.config().hostname();
+  const PodFiles files = PodFilesBelow(node_.PodDirectory(pod.id()));
+  pod_facts.hosts_path = files.hosts;
+  pod_facts.hostname_path = files.hostname;
+  pod_facts.resolv_conf_path = files.resolv_conf;
+  pod_facts.netns_path = pod.netns_path();
+  pod_facts.keeper_pid = pod.keeper().pid();
+  pod_facts.pod_init_pid = pod.pod_init().pid();
+  ContainerFacts facts;
+  facts.id = record.id();
+  facts.cgroup_path = record.cgroup_path();
+  facts.image_name = record.user_image();
+  cri::ContainerConfig config = record.config();
+  *config.mutable_linux()->mutable_resources() = record.resources();
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpec(config, pod.config(), image.config, pod_facts, facts,
+                                              ThisHost()));
+  CgroupResources& limits = built.spec.linux_.resources;
+  if (node_.config->runtime.pids_limit > 0 && !limits.pids_limit.has_value()) {
+    limits.pids_limit = node_.config->runtime.pids_limit;
+  }
+  return built;
+}
+
+absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
+    const store::v1::ContainerRecord& record) {
+  const ContainerId id(record.id());
+  if (std::shared_ptr<const BuiltSpec> spec = live_.Spec(id); spec != nullptr) return spec;
+  const PodRecordPtr pod = node_.store->Pod(PodId(record.pod_id()));
+  if (pod == nullptr) return absl::NotFoundError(absl::StrCat("pod ", record.pod_id(), " not found"));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
+                   node_.images->Resolve(record.image_id()));
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, *image));
+  auto spec = std::make_shared<const BuiltSpec>(std::move(built));
+  live_.SetSpec(id, spec);
+  return spec;
+}
+
+absl::Status Containers::MakeCgroup(const store::v1::ContainerRecord& record,
+                                    const CgroupResources& limits) {
+  const std::string intents = node_.CgroupIntents(record.pod_id());
+  RETURN_IF_ERROR(MakeDirectories(intents, 0700));
+  const std::string intent = absl::StrCat(intents, "/", record.id());
+  RETURN_IF_ERROR(WriteFileAtomically(intent, record.cgroup_path(), 0600));
+  absl::Cleanup undo = [this, &record] {
+    (void)RemoveCgroup(record.pod_id(), record.id(), record.cgroup_path(),
+                       absl::Now() + absl::Seconds(10));
+  };
+  RETURN_IF_ERROR(Failpoint("containers.create.cgroup"));
+  RETURN_IF_ERROR_WITH(node_.cgroups->Create(record.cgroup_path()), "cgroup");
+  RETURN_IF_ERROR_WITH(node_.cgroups->Apply(record.cgroup_path(), limits), "linux.resources");
+  std::move(undo).Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status Containers::RemoveCgroup(const std::string& pod, const std::string& container,
+                                      const std::string& cgroup_path, absl::Time deadline) {
+  if (cgroup_path.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(node_.cgroups->Kill(cgroup_path, deadline));
+  RETURN_IF_ERROR(node_.cgroups->Remove(cgroup_path));
+  return RemoveTree(absl::StrCat(node_.CgroupIntents(pod), "/", container));
+}
+
+absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
+                                     const store::v1::PodRecord& pod, const Image& image,
+                                     absl::Time deadline) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(pod.id())));
+  PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
+  RETURN_IF_ERROR(MakeMissingSources(record->config()));
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image));
+  spec_phase.Done();
+
+  RETURN_IF_ERROR(MakeCgroup(*record, built.spec.linux_.resources));
+  absl::Cleanup undo_cgroup = [this, record] {
+    (void)RemoveCgroup(record->pod_id(), record->id(), record->cgroup_path(),
+                       absl::Now() + absl::Seconds(10));
+  };
+
+  PhaseTimer plan_phase(node_.metrics, ContainerPhase::kPlan);
+  ASSIGN_OR_RETURN(OverlayMount mount, node_.snapshotter->Mounts(SnapshotId(record->snapshot_id())));
+  CompileInput input;
+  input.lowers = std::move(mount.lowers);
+  input.upper = std::move(mount.upper);
+  input.work = std::move(mount.work);
+  input.cgroups = node_.cgroups->Directories(record->cgroup_path());
+  input.user = built.user;
+  input.joined_pid = built.joined_pid;
+  input.pid_target = built.pid_target;
+  input.stdin_open = built.stdin_open;
+  input.stdin_once = built.stdin_once;
+  ASSIGN_OR_RETURN(const std::string plan, CompilePlan(built.spec, input));
+  plan_phase.Done();
+
+  PhaseTimer create_phase(node_.metrics, ContainerPhase::kCreate);
+  RETURN_IF_ERROR(Failpoint("containers.create.keeper"));
+  const ContainerId id(record->id());
+  StdioOptions stdio;
+  stdio.stdin_open = built.stdin_open;
+  ASSIGN_OR_RETURN(const CreatedContainer created, keeper->Create(id, plan, stdio, deadline));
+  create_phase.Done();
+  std::move(undo_cgroup).Cancel();
+
+  record->mutable_init()->set_pid(created.pid);
+  cri::LinuxContainerUser* user = record->mutable_user();
+  user->Clear();
+  user->set_uid(created.user.uid);
+  user->set_gid(created.user.gid);
+  for (const uint32_t group : created.user.groups) user->add_supplemental_groups(group);
+  live_.SetSpec(id, std::make_shared<const BuiltSpec>(std::move(built)));
+  live_.SetGated(id, true);
+  return absl::OkStatus();
+}
+
+}  // namespace berth

@@ -1,0 +1,52 @@
+// What the flows work with: the layers below, opened, and who this daemon is.
+#ifndef BERTH_SERVER_PODS_NODE_H_
+#define BERTH_SERVER_PODS_NODE_H_
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/ids.h"
+#include "runtime/cgroup.h"
+#include "runtime/keeper_client.h"
+#include "server/config/config.h"
+#include "server/images/image_service.h"
+#include "server/metrics/metrics.h"
+#include "server/network/netns.h"
+#include "server/network/network.h"
+#include "server/pods/timers.h"
+#include "server/store/store.h"
+#include "snapshotter/layer_store.h"
+#include "snapshotter/snapshotter.h"
+
+namespace berth {
+
+// Borrowed; everything outlives the flows. Immutable, so any thread may read it.
+struct Node {
+  const Config* config = nullptr;
+  InstanceId instance;
+  std::string boot_id;
+  Store* store = nullptr;
+  ImageService* images = nullptr;
+  Snapshotter* snapshotter = nullptr;
+  Network* network = nullptr;
+  NetnsDirectory* netns = nullptr;
+  KeeperLauncher* launcher = nullptr;
+  CgroupHost* cgroups = nullptr;
+  Metrics* metrics = nullptr;
+  Timers* timers = nullptr;  // short work only
+
+  std::string PodDirectory(const std::string& pod) const {
+    return absl::StrCat(config->state, "/pods/", pod);
+  }
+  // Files named by a container's ID that hold its cgroup's path: written before the cgroup is made,
+  // removed after it, so that a crash leaves no cgroup that nobody knows of.
+  std::string CgroupIntents(const std::string& pod) const {
+    return absl::StrCat(PodDirectory(pod), "/cgroups");
+  }
+  // Where containers go whose pod names no cgroup parent.
+  std::string DefaultCgroupParent() const { return absl::StrCat("/berth-", instance.str()); }
+};
+
+}  // namespace berth
+
+#endif  // BERTH_SERVER_PODS_NODE_H_

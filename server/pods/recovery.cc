@@ -1,0 +1,183 @@
+#include "server/pods/recovery.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace berth {
+namespace {
+
+constexpr absl::Duration kKeeperDeadline = absl::Seconds(5);
+constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
+
+void LogIgnored(const absl::Status& status, const std::string& what) {
+  if (!status.ok()) LogWarning("recovery: ", what, ": ", status.message(), ", ignoring");
+}
+
+}  // namespace
+
+void Recovery::Run() {
+  for (const PodRecordPtr& pod : node_.store->Pods()) {
+    if (pod->state() == store::v1::POD_STATE_PREPARING ||
+        pod->state() == store::v1::POD_STATE_REMOVING) {
+      UndoHalfMade(pod);
+    } else if (pod->boot_id() != node_.boot_id) {
+      SettleOtherBoot(pod);
+    } else if (pod->state() == store::v1::POD_STATE_READY) {
+      Adopt(pod);
+    }
+  }
+  SweepStateDirectories();
+  SweepNamespaces();
+  SweepSnapshots();
+}
+
+void Recovery::SettleOtherBoot(const PodRecordPtr& pod) {
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(PodId(pod->id()))) {
+    containers_->MarkLost(container, "the node was restarted");
+  }
+  if (pod->state() != store::v1::POD_STATE_READY) return;
+  store::v1::PodRecord ended = *pod;
+  ended.set_state(store::v1::POD_STATE_NOTREADY);
+  ended.set_state_reason("the node was restarted");
+  LogIgnored(node_.store->PutPod(std::move(ended), Durability::kNormal),
+             absl::StrCat("pod ", pod->id()));
+}
+
+void Recovery::Adopt(const PodRecordPtr& pod) {
+  const PodId id(pod->id());
+  absl::StatusOr<std::shared_ptr<Keeper>> keeper = node_.launcher->Adopt(
+      id, node_.PodDirectory(pod->id()), absl::Now() + kKeeperDeadline);
+  if (!keeper.ok()) {
+    LogWarning("recovery: pod ", pod->id(), ": its keeper is gone: ", keeper.status().message());
+    sandboxes_->OnKeeperDeath(id);
+    return;
+  }
+  if (absl::Status added = keepers_->Add(*keeper); !added.ok()) {
+    LogIgnored(added, absl::StrCat("watch the keeper of pod ", pod->id()));
+  }
+  const auto exits = ReadExitRecords(node_.PodDirectory(pod->id()));
+  LogIgnored(exits.status(), absl::StrCat("exit records of pod ", pod->id()));
+  if (exits.ok()) {
+    for (const auto& [container, exit] : *exits) containers_->OnExit(id, container, exit);
+  }
+  SettleContainers(pod, **keeper);
+}
+
+void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
+  const PodId id(pod->id());
+  const auto kept = keeper.List(absl::Now() + kKeeperDeadline);
+  if (!kept.ok()) {
+    LogIgnored(kept.status(), absl::StrCat("containers of pod ", pod->id()));
+    return;
+  }
+  std::set<std::string> alive;  // with a process, gated or running
+  std::set<std::string> recorded;
+  for (const KeptContainer& container : *kept) {
+    const ContainerRecordPtr record = node_.store->Container(container.id);
+    if (record == nullptr) {
+      LogInfo("recovery: container ", container.id.str(), " of pod ", pod->id(),
+              " was never recorded, ending it");
+      continue;  // its cgroup's intent below takes it down
+    }
+    if (container.state == KeptState::kExited) continue;
+    alive.insert(container.id.str());
+    if (container.state == KeptState::kCreated) containers_->live().SetGated(container.id, true);
+    if (container.state == KeptState::kRunning &&
+        record->state() == store::v1::CONTAINER_STATE_CREATED) {
+      // The gate was opened, and the record of it is what the crash took.
+      store::v1::ContainerRecord running = *record;
+      running.set_state(store::v1::CONTAINER_STATE_RUNNING);
+      running.set_started_at_ns(absl::ToUnixNanos(container.started_at));
+      LogIgnored(node_.store->PutContainer(std::move(running), Durability::kNormal),
+                 absl::StrCat("container ", container.id.str()));
+    }
+  }
+  for (const ContainerRecordPtr& record : node_.store->ContainersOf(id)) {
+    recorded.insert(record->id());
+    if (record->state() == store::v1::CONTAINER_STATE_RUNNING && !alive.contains(record->id())) {
+      containers_->MarkLost(record, "its process ended while no daemon ran, without a record");
+    }
+  }
+  recorded.insert(pod->id());
+  RemoveIntents(pod->id(), recorded);
+  for (const KeptContainer& container : *kept) {
+    if (node_.store->Container(container.id) != nullptr) continue;
+    LogIgnored(keeper.Forget(container.id, absl::Now() + kKeeperDeadline),
+               absl::StrCat("forget container ", container.id.str()));
+  }
+}
+
+// Kills and removes the cgroups that creations noted and that belong to no record in `kept`.
+void Recovery::RemoveIntents(const std::string& pod, const std::set<std::string>& kept) {
+  const auto names = ListDirectory(node_.CgroupIntents(pod));
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    if (kept.contains(name)) continue;
+    const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(pod), "/", name), 4096);
+    if (!path.ok() || path->empty()) continue;
+    LogIgnored(containers_->RemoveCgroup(pod, name, *path, absl::Now() + kKeeperDeadline),
+               absl::StrCat("cgroup ", *path));
+  }
+}
+
+void Recovery::UndoHalfMade(const PodRecordPtr& pod) {
+  LogInfo("recovery: pod ", pod->id(), " was half made or half removed, undoing it");
+  EndOrphan(PodId(pod->id()));
+  LogIgnored(sandboxes_->RemoveRecord(pod, absl::Now() + kUndoDeadline),
+             absl::StrCat("pod ", pod->id()));
+}
+
+// Ends a keeper that belongs to no ready pod, with all that runs in its containers.
+void Recovery::EndOrphan(const PodId& pod) {
+  RemoveIntents(pod.str(), {});
+  const auto keeper = node_.launcher->Adopt(pod, node_.PodDirectory(pod.str()),
+                                            absl::Now() + kKeeperDeadline);
+  if (!keeper.ok()) return;
+  if (!(*keeper)->Shutdown(absl::Now() + kKeeperDeadline).ok()) (*keeper)->Kill();
+}
+
+void Recovery::SweepStateDirectories() {
+  const std::string pods = absl::StrCat(node_.config->state, "/pods");
+  const auto names = ListDirectory(pods);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    const PodId id(name);
+    if (node_.store->Pod(id) != nullptr) continue;
+    LogInfo("recovery: pod ", name, " was never recorded, ending it");
+    EndOrphan(id);
+    LogIgnored(node_.netns->Unpin(id), absl::StrCat("namespace of pod ", name));
+    LogIgnored(RemoveTree(node_.PodDirectory(name)), absl::StrCat("directory of pod ", name));
+  }
+}
+
+void Recovery::SweepNamespaces() {
+  const auto names = node_.netns->List();
+  if (!names.ok()) {
+    LogIgnored(names.status(), "namespaces");
+    return;
+  }
+  std::set<std::string> kept;
+  for (const PodRecordPtr& pod : node_.store->Pods()) kept.insert(pod->netns_path());
+  for (const std::string& name : *names) {
+    if (kept.contains(absl::StrCat("/run/netns/", name))) continue;
+    LogIgnored(node_.netns->UnpinName(name), absl::StrCat("namespace ", name));
+  }
+}
+
+void Recovery::SweepSnapshots() {
+  std::set<std::string> kept;
+  for (const ContainerRecordPtr& container : node_.store->Containers()) {
+    kept.insert(container->snapshot_id());
+  }
+  for (const SnapshotInfo& snapshot : node_.snapshotter->Walk()) {
+    if (kept.contains(snapshot.id.str())) continue;
+    LogIgnored(node_.snapshotter->Remove(snapshot.id), absl::StrCat("snapshot ", snapshot.id.str()));
+  }
+}
+
+}  // namespace berth

@@ -1,0 +1,199 @@
+// StartContainer, ExecSync, UpdateContainerResources, ReopenContainerLog.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/failpoint.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "runtime/compiler.h"
+#include "server/pods/containers.h"
+
+namespace berth {
+namespace {
+
+constexpr absl::Duration kStartDeadline = absl::Minutes(2);
+// kubelet refuses messages of more than 16 MiB: two full streams and their frame stay below.
+constexpr size_t kExecOutputLimit = (8u << 20) - (8u << 10);
+constexpr int kStartErrorCode = 128;
+
+// An invalid descriptor if the container has no log.
+absl::StatusOr<UniqueFd> OpenLog(const std::string& path) {
+  if (path.empty()) return UniqueFd();
+  auto log = OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
+  if (log.ok() || !absl::IsNotFound(log.status())) return log;
+  RETURN_IF_ERROR(MakeDirectories(path.substr(0, path.rfind('/')), 0755));
+  return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
+}
+
+// True for failures that say nothing about the program: the keeper was out of reach, not execve.
+bool MayBeTriedAgain(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+absl::Status NotInState(const store::v1::ContainerRecord& record, absl::string_view wanted) {
+  return absl::FailedPreconditionError(absl::StrCat("container ", record.id(), " is ",
+                                                    ContainerStateName(record.state()), ", not ",
+                                                    wanted));
+}
+
+}  // namespace
+
+absl::Status Containers::Start(const CallContext& context, const std::string& given_id) {
+  ASSIGN_OR_RETURN(ContainerRecordPtr record, node_.store->FindContainer(given_id));
+  const ContainerId id(record->id());
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(id.str(), "start", context.deadline()));
+  record = node_.store->Container(id);
+  if (record == nullptr) return absl::NotFoundError(absl::StrCat("container ", id.str(), " not found"));
+  if (record->state() == store::v1::CONTAINER_STATE_RUNNING) return absl::OkStatus();
+  if (record->state() != store::v1::CONTAINER_STATE_CREATED) return NotInState(*record, "created");
+  const PodRecordPtr pod = node_.store->Pod(PodId(record->pod_id()));
+  if (pod == nullptr || pod->state() != store::v1::POD_STATE_READY) {
+    return absl::FailedPreconditionError(absl::StrCat("pod ", record->pod_id(), " is not ready"));
+  }
+  const absl::Time deadline = absl::Now() + kStartDeadline;
+  if (!live_.Gated(id)) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
+                     node_.images->Resolve(record->image_id()));
+    ForgetInKeeper(PodId(pod->id()), id);
+    store::v1::ContainerRecord remade = *record;
+    RETURN_IF_ERROR(MakeProcess(&remade, *pod, *image, deadline));
+    RETURN_IF_ERROR(node_.store->PutContainer(std::move(remade), Durability::kNormal));
+    record = node_.store->Container(id);
+  }
+  return OpenGate(record, deadline);
+}
+
+absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time deadline) {
+  const ContainerId id(record->id());
+  ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
+  PhaseTimer start_phase(node_.metrics, ContainerPhase::kStart);
+  RETURN_IF_ERROR(Failpoint("containers.start.log"));
+  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(record->log_path()), "log");
+
+  RETURN_IF_ERROR(Failpoint("containers.start.gate"));
+  const absl::Time started_at = absl::Now();
+  live_.BeginStart(id);
+  const absl::Status started = keeper->Start(id, std::move(log), deadline);
+  start_phase.Done();
+  if (!started.ok()) {
+    live_.EndStart(id);
+    live_.SetGated(id, false);
+    if (MayBeTriedAgain(started)) return started;
+    store::v1::ContainerRecord failed = *record;
+    failed.set_state(store::v1::CONTAINER_STATE_EXITED);
+    failed.set_reason("StartError");
+    failed.set_message(std::string(started.message()));
+    failed.set_exit_code(kStartErrorCode);
+    failed.set_finished_at_ns(absl::ToUnixNanos(absl::Now()));
+    if (absl::Status put = node_.store->PutContainer(std::move(failed), Durability::kNormal);
+        !put.ok()) {
+      LogWarning("container ", id.str(), ": record its failed start: ", put.message(), ", ignoring");
+    }
+    ForgetInKeeper(PodId(record->pod_id()), id);
+    live_.NotifyEnd(id);
+    return started;
+  }
+
+  PhaseTimer commit_phase(node_.metrics, ContainerPhase::kCommit);
+  store::v1::ContainerRecord running = *record;
+  running.set_state(store::v1::CONTAINER_STATE_RUNNING);
+  running.set_started_at_ns(absl::ToUnixNanos(started_at));
+  absl::Status committed = Failpoint("containers.start.commit");
+  if (committed.ok()) {
+    committed = node_.store->PutContainer(std::move(running), Durability::kNormal);
+  }
+  live_.SetGated(id, false);
+  const std::optional<ExitRecord> exit = live_.EndStart(id);
+  if (!committed.ok()) {
+    // What can't be recorded as running must not run: end it, so that a retry makes it again.
+    (void)node_.cgroups->Kill(record->cgroup_path(), deadline);
+    ForgetInKeeper(PodId(record->pod_id()), id);
+    return committed;
+  }
+  if (exit.has_value()) OnExit(PodId(record->pod_id()), id, *exit);
+  return absl::OkStatus();
+}
+
+absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
+                                  cri::ExecSyncResponse* response) {
+  if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
+  if (request.timeout() < 0) return absl::InvalidArgumentError("timeout is negative");
+  ASSIGN_OR_RETURN(const ContainerRecordPtr record,
+                   node_.store->FindContainer(request.container_id()));
+  if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return NotInState(*record, "running");
+  ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const BuiltSpec> built, SpecOf(*record));
+
+  const std::vector<std::string> command(request.cmd().begin(), request.cmd().end());
+  CompileInput input;
+  input.cgroups = node_.cgroups->Directories(record->cgroup_path());
+  // The user as the container's process got it, without another look into the image.
+  input.user = UserReference{.uid = static_cast<uint32_t>(record->user().uid()),
+                             .gid = static_cast<uint32_t>(record->user().gid()),
+                             .user = "",
+                             .group = "",
+                             .strict_groups = true};
+  input.joined_pid = built->joined_pid;
+  input.pid_target = built->pid_target;
+  SpecProcess process = BuildExecProcess(built->spec, command, /*tty=*/false);
+  process.user.additional_gids.assign(record->user().supplemental_groups().begin(),
+                                      record->user().supplemental_groups().end());
+  ASSIGN_OR_RETURN(const std::string plan, CompileExecPlan(built->spec, process, input));
+
+  absl::Time deadline = context.deadline();
+  if (request.timeout() > 0) {
+    deadline = std::min(deadline, absl::Now() + absl::Seconds(request.timeout()));
+  }
+  const absl::Time begin = absl::Now();
+  absl::StatusOr<ExecResult> result =
+      keeper->ExecSync(ContainerId(record->id()), plan, kExecOutputLimit, deadline);
+  node_.metrics->ObserveExec(absl::Now() - begin, absl::IsDeadlineExceeded(result.status()));
+  if (absl::IsDeadlineExceeded(result.status()) && request.timeout() > 0) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("exec in container ", record->id(), " timed out after ", request.timeout(),
+                     " s; its processes were killed"));
+  }
+  RETURN_IF_ERROR_WITH(result.status(), "exec");
+  response->set_stdout(std::move(result->out));
+  response->set_stderr(std::move(result->err));
+  response->set_exit_code(result->exit_code);
+  return absl::OkStatus();
+}
+
+absl::Status Containers::UpdateResources(const CallContext& context,
+                                         const cri::UpdateContainerResourcesRequest& request) {
+  ASSIGN_OR_RETURN(ContainerRecordPtr record, node_.store->FindContainer(request.container_id()));
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(record->id(), "update", context.deadline()));
+  record = node_.store->Container(ContainerId(record->id()));
+  if (record == nullptr) {
+    return absl::NotFoundError(absl::StrCat("container ", request.container_id(), " not found"));
+  }
+  if (record->state() == store::v1::CONTAINER_STATE_EXITED) {
+    return NotInState(*record, "created or running");
+  }
+  ASSIGN_OR_RETURN(const CgroupResources limits, ResourcesFromCri(request.linux(), "linux"));
+  if (node_.cgroups->Exists(record->cgroup_path())) {
+    RETURN_IF_ERROR(node_.cgroups->Apply(record->cgroup_path(), limits));
+  }
+  store::v1::ContainerRecord updated = *record;
+  updated.mutable_resources()->MergeFrom(request.linux());
+  return node_.store->PutContainer(std::move(updated), Durability::kNormal);
+}
+
+absl::Status Containers::ReopenLog(const CallContext& context, const std::string& given_id) {
+  ASSIGN_OR_RETURN(const ContainerRecordPtr record, node_.store->FindContainer(given_id));
+  if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return NotInState(*record, "running");
+  ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
+  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(record->log_path()), "log");
+  return keeper->ReopenLog(ContainerId(record->id()), std::move(log), context.deadline());
+}
+
+}  // namespace berth

@@ -1,0 +1,229 @@
+// RunPodSandbox.
+#include <fcntl.h>
+
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/failpoint.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/network/pod_files.h"
+#include "server/network/sysctls.h"
+#include "server/pods/attachment.h"
+#include "server/pods/fingerprint.h"
+#include "server/pods/sandboxes.h"
+
+namespace berth {
+namespace {
+
+constexpr absl::Duration kKeeperDeadline = absl::Seconds(30);
+// Beyond kubelet's own two minutes: a joined retry may still want the outcome.
+constexpr absl::Duration kNetworkDeadline = absl::Minutes(4);
+constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
+
+const cri::NamespaceOption& NamespacesOf(const cri::PodSandboxConfig& config) {
+  return config.linux().security_context().namespace_options();
+}
+
+absl::Status ValidateNamespaces(const cri::NamespaceOption& namespaces) {
+  const char* const field = "config.linux.security_context.namespace_options";
+  for (const auto& [name, mode] : {std::make_pair("network", namespaces.network()),
+                                   std::make_pair("ipc", namespaces.ipc())}) {
+    if (mode != cri::POD && mode != cri::NODE) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, ".", name, ": a pod's is POD or NODE"));
+    }
+  }
+  if (namespaces.pid() == cri::TARGET) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ".pid: TARGET is for containers only"));
+  }
+  if (namespaces.has_userns_options() && namespaces.userns_options().mode() != cri::NODE) {
+    return absl::UnimplementedError(
+        absl::StrCat(field, ".userns_options: user namespaces are not supported"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& config) {
+  const cri::PodSandboxMetadata& metadata = request.config().metadata();
+  if (metadata.name().empty()) return absl::InvalidArgumentError("config.metadata.name is empty");
+  if (!request.runtime_handler().empty() &&
+      request.runtime_handler() != config.runtime.default_handler) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("runtime_handler: `", request.runtime_handler(), "` is not configured"));
+  }
+  if (!request.config().linux().security_context().selinux_options().SerializeAsString().empty()) {
+    return absl::UnimplementedError(
+        "config.linux.security_context.selinux_options: SELinux is not supported");
+  }
+  return ValidateNamespaces(NamespacesOf(request.config()));
+}
+
+absl::StatusOr<KeeperOptions> KeeperOptionsFor(const store::v1::PodRecord& record,
+                                               const std::string& state_directory) {
+  const cri::NamespaceOption& namespaces = record.namespaces();
+  KeeperOptions options;
+  options.pod = PodId(record.id());
+  options.state_directory = state_directory;
+  options.new_net = namespaces.network() == cri::POD;
+  options.new_uts = options.new_net;
+  options.new_ipc = namespaces.ipc() == cri::POD;
+  options.shared_pid = namespaces.pid() == cri::POD;
+  options.hostname = record.config().hostname();
+  const auto& requested = record.config().linux().sysctls();
+  ASSIGN_OR_RETURN(const auto sysctls,
+                   PodSysctls({requested.begin(), requested.end()},
+                              {.host_network = !options.new_net, .host_ipc = !options.new_ipc}));
+  options.sysctls.assign(sysctls.begin(), sysctls.end());
+  return options;
+}
+
+std::string Title(const cri::PodSandboxMetadata& metadata) {
+  return absl::StrCat("pod ", metadata.namespace_(), "/", metadata.name(), "/", metadata.uid(), "/",
+                      metadata.attempt());
+}
+
+}  // namespace
+
+absl::StatusOr<PodId> Sandboxes::Run(const CallContext& context,
+                                     const cri::RunPodSandboxRequest& request) {
+  RETURN_IF_ERROR(Validate(request, *node_.config));
+  ASSIGN_OR_RETURN(std::string id,
+                   claims_.Run(Title(request.config().metadata()), Fingerprint(request), context,
+                               [&](const Creation& creation) { return Make(creation, request); }));
+  return PodId(std::move(id));
+}
+
+absl::StatusOr<PodRecordPtr> Sandboxes::Existing(const cri::RunPodSandboxRequest& request) const {
+  const std::string title = Title(request.config().metadata());
+  for (PodRecordPtr& record : node_.store->Pods()) {
+    if (record->state() == store::v1::POD_STATE_REMOVING) continue;
+    if (Title(record->config().metadata()) != title) continue;
+    if (record->state() == store::v1::POD_STATE_READY &&
+        record->runtime_handler() == request.runtime_handler() &&
+        Fingerprint(record->config()) == Fingerprint(request.config())) {
+      return std::move(record);
+    }
+    return absl::AlreadyExistsError(absl::StrCat(title, " exists already: ", record->id(), " (",
+                                                 PodStateName(record->state()), ")"));
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
+                                            const cri::RunPodSandboxRequest& request) {
+  ASSIGN_OR_RETURN(const PodRecordPtr existing, Existing(request));
+  if (existing != nullptr) return existing->id();
+
+  store::v1::PodRecord record;
+  const PodId id = NewPodId();
+  record.set_id(id.str());
+  record.set_instance_id(node_.instance.str());
+  record.set_boot_id(node_.boot_id);
+  *record.mutable_config() = request.config();
+  record.set_runtime_handler(request.runtime_handler());
+  *record.mutable_namespaces() = NamespacesOf(request.config());
+  record.set_cgroup_parent(request.config().linux().cgroup_parent().empty()
+                               ? node_.DefaultCgroupParent()
+                               : request.config().linux().cgroup_parent());
+  RETURN_IF_ERROR_WITH(node_.cgroups->PathFor(record.cgroup_parent(), record.id()).status(),
+                       "config.linux.cgroup_parent");
+
+  PhaseTimer keeper_phase(node_.metrics, PodPhase::kKeeper);
+  const std::string directory = node_.PodDirectory(id.str());
+  ASSIGN_OR_RETURN(KeeperOptions options, KeeperOptionsFor(record, directory));
+  RETURN_IF_ERROR(Failpoint("pods.run.directory"));
+  RETURN_IF_ERROR(MakeDirectories(directory, 0700));
+  absl::Cleanup remove_directory = [&directory] { (void)RemoveTree(directory); };
+  RETURN_IF_ERROR(
+      WritePodFiles(directory, {.dns = DnsOf(request.config()),
+                                .hostname = request.config().hostname()}).status());
+  absl::Cleanup remove_init_cgroup = [this, &record] {
+    const auto path = node_.cgroups->PathFor(record.cgroup_parent(), record.id());
+    if (record.namespaces().pid() == cri::POD && path.ok()) {
+      (void)containers_->RemoveCgroup(record.id(), record.id(), *path,
+                                      absl::Now() + absl::Seconds(10));
+    }
+  };
+  if (options.shared_pid) {
+    ASSIGN_OR_RETURN(const std::string path,
+                     node_.cgroups->PathFor(record.cgroup_parent(), record.id()));
+    RETURN_IF_ERROR(MakeDirectories(node_.CgroupIntents(record.id()), 0700));
+    RETURN_IF_ERROR(WriteFileAtomically(
+        absl::StrCat(node_.CgroupIntents(record.id()), "/", record.id()), path, 0600));
+    RETURN_IF_ERROR(node_.cgroups->Create(path));
+    for (const CgroupDirectory& cgroup : node_.cgroups->Directories(path)) {
+      options.pod_cgroups.push_back(cgroup.path);
+    }
+  }
+  RETURN_IF_ERROR(Failpoint("pods.run.keeper"));
+  ASSIGN_OR_RETURN(std::shared_ptr<Keeper> keeper,
+                   node_.launcher->Spawn(options, absl::Now() + kKeeperDeadline));
+  absl::Cleanup end_keeper = [&keeper] {
+    if (!keeper->Shutdown(absl::Now() + kKeeperDeadline).ok()) keeper->Kill();
+  };
+  record.mutable_keeper()->set_pid(keeper->pid());
+  keeper_phase.Done();
+
+  RETURN_IF_ERROR(creation.Check());
+  absl::Cleanup detach = [this, &record] {
+    if (absl::Status status = Detach(record, absl::Now() + kUndoDeadline); !status.ok()) {
+      LogWarning("undo of pod ", record.id(), ": ", status.message(), "; a restart tries again");
+      return;
+    }
+    if (node_.store->Pod(PodId(record.id())) != nullptr) {
+      (void)node_.store->RemovePod(PodId(record.id()));
+    }
+  };
+  if (options.new_net) {
+    RETURN_IF_ERROR(Attach(&record, absl::Now() + kNetworkDeadline));
+  }
+
+  RETURN_IF_ERROR(creation.Check());
+  PhaseTimer commit_phase(node_.metrics, PodPhase::kCommit);
+  RETURN_IF_ERROR(Failpoint("pods.run.commit"));
+  record.set_state(store::v1::POD_STATE_READY);
+  if (record.created_at_ns() == 0) record.set_created_at_ns(node_.store->NextCreatedAt());
+  RETURN_IF_ERROR(node_.store->PutPod(record, Durability::kNormal));
+  std::move(detach).Cancel();
+  std::move(end_keeper).Cancel();
+  std::move(remove_init_cgroup).Cancel();
+  std::move(remove_directory).Cancel();
+  RETURN_IF_ERROR(keepers_->Add(std::move(keeper)));
+  RETURN_IF_ERROR(Failpoint("pods.run.done"));
+  return record.id();
+}
+
+// Pins the keeper's network namespace and attaches it; the record of the intent comes before the
+// first plugin.
+absl::Status Sandboxes::Attach(store::v1::PodRecord* record, absl::Time deadline) {
+  PhaseTimer netns_phase(node_.metrics, PodPhase::kNetns);
+  const PodId id(record->id());
+  RETURN_IF_ERROR(Failpoint("pods.run.netns"));
+  ASSIGN_OR_RETURN(const UniqueFd netns,
+                   OpenFile(absl::StrCat("/proc/", record->keeper().pid(), "/ns/net"), O_RDONLY));
+  ASSIGN_OR_RETURN(const std::string path, node_.netns->Pin(id, netns.get()));
+  record->set_netns_path(path);
+  RETURN_IF_ERROR(BringLoopbackUp(netns.get()));
+  netns_phase.Done();
+
+  PhaseTimer cni_phase(node_.metrics, PodPhase::kCni);
+  ASSIGN_OR_RETURN(const AttachRequest request, AttachRequestFor(*record));
+  ASSIGN_OR_RETURN(Attachment attachment, node_.network->Prepare(request));
+  RETURN_IF_ERROR(Failpoint("pods.run.intent"));
+  store::v1::CniAttachment* cni = record->add_cni();
+  ToRecord(attachment, store::v1::CniAttachment::INTENT, cni);
+  record->set_state(store::v1::POD_STATE_PREPARING);
+  record->set_created_at_ns(node_.store->NextCreatedAt());
+  RETURN_IF_ERROR(node_.store->PutPod(*record, Durability::kFull));
+  RETURN_IF_ERROR(Failpoint("pods.run.cni"));
+  ASSIGN_OR_RETURN(const NetworkResult result, node_.network->Add(&attachment, deadline));
+  ToRecord(attachment, store::v1::CniAttachment::ADDED, cni);
+  record->mutable_ips()->Assign(result.ips.begin(), result.ips.end());
+  return absl::OkStatus();
+}
+
+}  // namespace berth

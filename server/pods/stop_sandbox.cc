@@ -1,0 +1,159 @@
+// StopPodSandbox, RemovePodSandbox, and the death of a keeper.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/failpoint.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/pods/attachment.h"
+#include "server/pods/sandboxes.h"
+
+namespace berth {
+namespace {
+
+constexpr absl::Duration kStopDeadline = absl::Minutes(4);
+constexpr absl::Duration kKeeperDeadline = absl::Seconds(10);
+
+}  // namespace
+
+Sandboxes::Sandboxes(const Node& node, Containers* containers)
+    : node_(node), containers_(containers), claims_(node.timers, [this](const std::string& id) {
+        const PodRecordPtr record = node_.store->Pod(PodId(id));
+        if (record == nullptr) return;
+        LogInfo("pod ", id, ": nobody asked for it since its creation, removing it");
+        if (absl::Status status = RemoveRecord(record, absl::Now() + kStopDeadline); !status.ok()) {
+          LogWarning("pod ", id, ": remove: ", status.message(), ", ignoring");
+        }
+      }) {}
+
+absl::Status Sandboxes::Stop(const CallContext& context, const std::string& id) {
+  const auto record = node_.store->FindPod(id);
+  if (absl::IsNotFound(record.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(record.status());
+  return StopRecord(*record, std::min(context.deadline(), absl::Now() + kStopDeadline));
+}
+
+absl::Status Sandboxes::Remove(const CallContext& context, const std::string& id) {
+  const auto record = node_.store->FindPod(id);
+  if (absl::IsNotFound(record.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(record.status());
+  return RemoveRecord(*record, std::min(context.deadline(), absl::Now() + kStopDeadline));
+}
+
+absl::Status Sandboxes::StopRecord(const PodRecordPtr& record, absl::Time deadline) {
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(record->id(), "stop", deadline));
+  return StopLocked(record, deadline);
+}
+
+// With the pod's operation held. Repeats whatever an earlier attempt left undone.
+absl::Status Sandboxes::StopLocked(const PodRecordPtr& given, absl::Time deadline) {
+  const PodId id(given->id());
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
+    RETURN_IF_ERROR(containers_->StopRecord(container, nullptr, absl::ZeroDuration(), deadline));
+  }
+  PodRecordPtr record = node_.store->Pod(id);
+  if (record == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(Failpoint("pods.stop.cni"));
+  RETURN_IF_ERROR(Detach(*record, deadline));
+  RETURN_IF_ERROR(Failpoint("pods.stop.keeper"));
+  RETURN_IF_ERROR(EndKeeper(id, deadline));
+  if (record->namespaces().pid() == cri::POD) {
+    ASSIGN_OR_RETURN(const std::string init_cgroup,
+                     node_.cgroups->PathFor(record->cgroup_parent(), id.str()));
+    RETURN_IF_ERROR(containers_->RemoveCgroup(id.str(), id.str(), init_cgroup, deadline));
+  }
+
+  record = node_.store->Pod(id);
+  if (record == nullptr) return absl::OkStatus();
+  store::v1::PodRecord stopped = *record;
+  const bool detached = stopped.cni_size() == 0 ||
+                        stopped.cni(0).phase() == store::v1::CniAttachment::DELETED;
+  if (stopped.state() != store::v1::POD_STATE_READY && detached) return absl::OkStatus();
+  RETURN_IF_ERROR(Failpoint("pods.stop.commit"));
+  stopped.set_state(store::v1::POD_STATE_NOTREADY);
+  for (store::v1::CniAttachment& cni : *stopped.mutable_cni()) {
+    cni.set_phase(store::v1::CniAttachment::DELETED);
+  }
+  return node_.store->PutPod(std::move(stopped), Durability::kNormal);
+}
+
+absl::Status Sandboxes::Detach(const store::v1::PodRecord& record, absl::Time deadline) {
+  for (const store::v1::CniAttachment& cni : record.cni()) {
+    if (cni.phase() == store::v1::CniAttachment::DELETED) continue;
+    RETURN_IF_ERROR_WITH(node_.network->Remove(FromRecord(record, cni), deadline),
+                         absl::StrCat("network of pod ", record.id()));
+  }
+  if (record.netns_path().empty()) return absl::OkStatus();
+  return node_.netns->Unpin(PodId(record.id()));
+}
+
+absl::Status Sandboxes::EndKeeper(const PodId& id, absl::Time deadline) {
+  const std::shared_ptr<Keeper> keeper = keepers_->Remove(id);
+  if (keeper == nullptr) return absl::OkStatus();
+  if (absl::Status status =
+          keeper->Shutdown(std::min(deadline, absl::Now() + kKeeperDeadline));
+      !status.ok()) {
+    LogWarning("pod ", id.str(), ": its keeper did not end: ", status.message(), "; killing it");
+    keeper->Kill();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Sandboxes::RemoveRecord(const PodRecordPtr& record, absl::Time deadline) {
+  const PodId id(record->id());
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(id.str(), "remove", deadline));
+  RETURN_IF_ERROR(StopLocked(record, deadline));
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
+    RETURN_IF_ERROR(containers_->RemoveRecord(container, deadline));
+  }
+  RETURN_IF_ERROR(Failpoint("pods.remove.commit"));
+  RETURN_IF_ERROR(node_.store->RemovePod(id));
+  RETURN_IF_ERROR(Failpoint("pods.remove.directory"));
+  RETURN_IF_ERROR(RemoveTree(node_.PodDirectory(id.str())));
+  RemoveDefaultParent();
+  return absl::OkStatus();
+}
+
+void Sandboxes::RemoveDefaultParent() {
+  const std::string parent = node_.DefaultCgroupParent();
+  for (const PodRecordPtr& pod : node_.store->Pods()) {
+    if (pod->cgroup_parent() == parent) return;
+  }
+  const auto children = node_.cgroups->Children(parent, "");
+  if (!children.ok() || !children->empty()) return;
+  if (absl::Status status = node_.cgroups->Remove(parent); !status.ok()) {
+    LogWarning("cgroup ", parent, ": ", status.message(), ", ignoring");
+  }
+}
+
+void Sandboxes::OnKeeperDeath(const PodId& id) {
+  keepers_->Remove(id);
+  const PodRecordPtr record = node_.store->Pod(id);
+  if (record == nullptr || record->state() != store::v1::POD_STATE_READY) return;
+  LogWarning("pod ", id.str(), ": its keeper died; ending what runs in it");
+  const auto exits = ReadExitRecords(node_.PodDirectory(id.str()));
+  if (exits.ok()) {
+    for (const auto& [container, exit] : *exits) containers_->OnExit(id, container, exit);
+  }
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
+    absl::Status killed =
+        node_.cgroups->Kill(container->cgroup_path(), absl::Now() + kKeeperDeadline);
+    if (!killed.ok()) {
+      LogWarning("container ", container->id(), ": kill: ", killed.message(), ", ignoring");
+    }
+    containers_->MarkLost(container, "the pod's keeper died");
+  }
+  store::v1::PodRecord dead = *record;
+  dead.set_state(store::v1::POD_STATE_NOTREADY);
+  dead.set_state_reason("the keeper died");
+  if (absl::Status put = node_.store->PutPod(std::move(dead), Durability::kNormal); !put.ok()) {
+    LogError("pod ", id.str(), ": record the death of its keeper: ", put.message());
+  }
+}
+
+}  // namespace berth

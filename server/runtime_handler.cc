@@ -1,0 +1,259 @@
+#include "server/runtime_handler.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/status.h"
+#include "base/version.h"
+#include "nlohmann/json.hpp"
+#include "runtime/spec/spec.h"
+#include "server/cri/filters.h"
+#include "server/pods/statuses.h"
+
+namespace berth {
+namespace {
+
+// Foreign text (labels, environment) may be no UTF-8; JSON for people replaces what isn't.
+std::string Dump(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// The id in a filter made full, "" if it fits nothing or several: then the list is empty.
+template <typename Find>
+bool ResolveFilterId(const std::string& given, Find find, std::string* id) {
+  if (given.empty()) return true;
+  const auto record = find(given);
+  if (!record.ok()) return false;
+  *id = (*record)->id();
+  return true;
+}
+
+absl::StatusOr<PodRecordPtr> FindShownPod(const Store& store, const std::string& id) {
+  ASSIGN_OR_RETURN(PodRecordPtr record, store.FindPod(id));
+  if (!Shown(*record)) return absl::NotFoundError(absl::StrCat("pod ", id, " not found"));
+  return record;
+}
+
+cri::RuntimeCondition* AddCondition(const std::string& type, const absl::Status& status,
+                                    const std::string& reason, cri::RuntimeStatus* out) {
+  cri::RuntimeCondition* condition = out->add_conditions();
+  condition->set_type(type);
+  condition->set_status(status.ok());
+  if (!status.ok()) {
+    condition->set_reason(reason);
+    condition->set_message(std::string(status.message()));
+  }
+  return condition;
+}
+
+}  // namespace
+
+absl::Status RuntimeHandler::Version(const CallContext& context,
+                                     const cri::VersionRequest& request,
+                                     cri::VersionResponse* response) {
+  response->set_version("0.1.0");  // of the kubelet's runtime API, as every runtime says
+  response->set_runtime_name("berth");
+  response->set_runtime_version(kBerthVersion);
+  response->set_runtime_api_version("v1");
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::Status(const CallContext& context, const cri::StatusRequest& request,
+                                    cri::StatusResponse* response) {
+  cri::RuntimeStatus* status = response->mutable_status();
+  AddCondition("RuntimeReady", absl::OkStatus(), "", status);
+  AddCondition("NetworkReady", node_.network->Ready(), "NetworkPluginNotReady", status);
+  const std::string& handler = node_.config->runtime.default_handler;
+  for (const std::string& name : {std::string(), handler}) {
+    cri::RuntimeHandler* announced = response->add_runtime_handlers();
+    announced->set_name(name);
+    announced->mutable_features()->set_recursive_read_only_mounts(true);
+  }
+  response->mutable_features()->set_supplemental_groups_policy(true);
+  if (request.verbose()) {
+    (*response->mutable_info())["config"] =
+        Dump({{"toml", node_.config->Dump()},
+              {"root", node_.config->root},
+              {"state", node_.config->state},
+              {"instance", node_.instance.str()},
+              {"version", kBerthVersion},
+              {"runtimes", {handler}}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::RuntimeConfig(const CallContext& context,
+                                           const cri::RuntimeConfigRequest& request,
+                                           cri::RuntimeConfigResponse* response) {
+  response->mutable_linux()->set_cgroup_driver(
+      node_.config->cgroup.driver == "systemd" ? cri::SYSTEMD : cri::CGROUPFS);
+  return absl::OkStatus();
+}
+
+// The pod CIDR is for runtimes that write a CNI configuration from a template; Berth's network comes
+// from the configuration directory alone.
+absl::Status RuntimeHandler::UpdateRuntimeConfig(const CallContext& context,
+                                                 const cri::UpdateRuntimeConfigRequest& request,
+                                                 cri::UpdateRuntimeConfigResponse* response) {
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::RunPodSandbox(const CallContext& context,
+                                           const cri::RunPodSandboxRequest& request,
+                                           cri::RunPodSandboxResponse* response) {
+  ASSIGN_OR_RETURN(const PodId id, sandboxes_->Run(context, request));
+  response->set_pod_sandbox_id(id.str());
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::StopPodSandbox(const CallContext& context,
+                                            const cri::StopPodSandboxRequest& request,
+                                            cri::StopPodSandboxResponse* response) {
+  if (request.pod_sandbox_id().empty()) {
+    return absl::InvalidArgumentError("pod_sandbox_id is empty");
+  }
+  return sandboxes_->Stop(context, request.pod_sandbox_id());
+}
+
+absl::Status RuntimeHandler::RemovePodSandbox(const CallContext& context,
+                                              const cri::RemovePodSandboxRequest& request,
+                                              cri::RemovePodSandboxResponse* response) {
+  if (request.pod_sandbox_id().empty()) {
+    return absl::InvalidArgumentError("pod_sandbox_id is empty");
+  }
+  return sandboxes_->Remove(context, request.pod_sandbox_id());
+}
+
+absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
+                                              const cri::PodSandboxStatusRequest& request,
+                                              cri::PodSandboxStatusResponse* response) {
+  ASSIGN_OR_RETURN(const PodRecordPtr record,
+                   FindShownPod(*node_.store, request.pod_sandbox_id()));
+  *response->mutable_status() = PodStatus(*record);
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(PodId(record->id()))) {
+    *response->add_containers_statuses() = ContainerStatusOf(*container);
+  }
+  response->set_timestamp(absl::GetCurrentTimeNanos());
+  if (request.verbose()) {
+    nlohmann::json cni = nlohmann::json::array();
+    for (const store::v1::CniAttachment& attachment : record->cni()) {
+      cni.push_back({{"network", attachment.network_name()},
+                     {"interface", attachment.interface_name()},
+                     {"result", nlohmann::json::parse(attachment.result_json(), nullptr, false)}});
+    }
+    (*response->mutable_info())["info"] =
+        Dump({{"pid", record->keeper().pid()},
+              {"keeperPid", record->keeper().pid()},
+              {"netNamespace", record->netns_path()},
+              {"cgroupParent", record->cgroup_parent()},
+              {"runtimeHandler", record->runtime_handler()},
+              {"stateReason", record->state_reason()},
+              {"bootID", record->boot_id()},
+              {"cniResult", cni}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::ListPodSandbox(const CallContext& context,
+                                            const cri::ListPodSandboxRequest& request,
+                                            cri::ListPodSandboxResponse* response) {
+  cri::PodSandboxFilter filter = request.filter();
+  const auto find = [this](const std::string& id) { return node_.store->FindPod(id); };
+  if (!ResolveFilterId(request.filter().id(), find, filter.mutable_id())) return absl::OkStatus();
+  for (const PodRecordPtr& record : node_.store->Pods()) {
+    if (!Shown(*record)) continue;
+    cri::PodSandbox item = PodListItem(*record);
+    if (Matches(filter, item)) *response->add_items() = std::move(item);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::CreateContainer(const CallContext& context,
+                                             const cri::CreateContainerRequest& request,
+                                             cri::CreateContainerResponse* response) {
+  ASSIGN_OR_RETURN(const ContainerId id, containers_->Create(context, request));
+  response->set_container_id(id.str());
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::StartContainer(const CallContext& context,
+                                            const cri::StartContainerRequest& request,
+                                            cri::StartContainerResponse* response) {
+  return containers_->Start(context, request.container_id());
+}
+
+absl::Status RuntimeHandler::StopContainer(const CallContext& context,
+                                           const cri::StopContainerRequest& request,
+                                           cri::StopContainerResponse* response) {
+  if (request.container_id().empty()) return absl::InvalidArgumentError("container_id is empty");
+  return containers_->Stop(context, request.container_id(), absl::Seconds(request.timeout()));
+}
+
+absl::Status RuntimeHandler::RemoveContainer(const CallContext& context,
+                                             const cri::RemoveContainerRequest& request,
+                                             cri::RemoveContainerResponse* response) {
+  if (request.container_id().empty()) return absl::InvalidArgumentError("container_id is empty");
+  return containers_->Remove(context, request.container_id());
+}
+
+absl::Status RuntimeHandler::ContainerStatus(const CallContext& context,
+                                             const cri::ContainerStatusRequest& request,
+                                             cri::ContainerStatusResponse* response) {
+  ASSIGN_OR_RETURN(const ContainerRecordPtr record,
+                   node_.store->FindContainer(request.container_id()));
+  *response->mutable_status() = ContainerStatusOf(*record);
+  if (request.verbose()) {
+    nlohmann::json info = {{"sandboxID", record->pod_id()},
+                           {"pid", record->state() == store::v1::CONTAINER_STATE_EXITED
+                                       ? 0
+                                       : record->init().pid()},
+                           {"snapshotKey", record->snapshot_id()},
+                           {"snapshotter", "overlayfs"},
+                           {"cgroup", record->cgroup_path()}};
+    const auto spec = containers_->SpecOf(*record);
+    if (spec.ok()) {
+      info["runtimeSpec"] = SpecToJson((*spec)->spec);
+    } else {
+      info["runtimeSpecError"] = std::string(spec.status().message());
+    }
+    (*response->mutable_info())["info"] = Dump(info);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::ListContainers(const CallContext& context,
+                                            const cri::ListContainersRequest& request,
+                                            cri::ListContainersResponse* response) {
+  cri::ContainerFilter filter = request.filter();
+  const auto find = [this](const std::string& id) { return node_.store->FindContainer(id); };
+  const auto find_pod = [this](const std::string& id) { return node_.store->FindPod(id); };
+  if (!ResolveFilterId(request.filter().id(), find, filter.mutable_id()) ||
+      !ResolveFilterId(request.filter().pod_sandbox_id(), find_pod,
+                       filter.mutable_pod_sandbox_id())) {
+    return absl::OkStatus();
+  }
+  for (const ContainerRecordPtr& record : node_.store->Containers()) {
+    cri::Container item = ContainerListItem(*record);
+    if (Matches(filter, item)) *response->add_containers() = std::move(item);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::ExecSync(const CallContext& context,
+                                      const cri::ExecSyncRequest& request,
+                                      cri::ExecSyncResponse* response) {
+  return containers_->ExecSync(context, request, response);
+}
+
+absl::Status RuntimeHandler::UpdateContainerResources(
+    const CallContext& context, const cri::UpdateContainerResourcesRequest& request,
+    cri::UpdateContainerResourcesResponse* response) {
+  return containers_->UpdateResources(context, request);
+}
+
+absl::Status RuntimeHandler::ReopenContainerLog(const CallContext& context,
+                                                const cri::ReopenContainerLogRequest& request,
+                                                cri::ReopenContainerLogResponse* response) {
+  return containers_->ReopenLog(context, request.container_id());
+}
+
+}  // namespace berth

@@ -1,0 +1,72 @@
+// runtime.v1.RuntimeService: each method validates, calls a flow, answers.
+#ifndef BERTH_SERVER_RUNTIME_HANDLER_H_
+#define BERTH_SERVER_RUNTIME_HANDLER_H_
+
+#include "server/cri/handlers.h"
+#include "server/pods/containers.h"
+#include "server/pods/node.h"
+#include "server/pods/sandboxes.h"
+
+namespace berth {
+
+class RuntimeHandler : public RuntimeServiceHandler {
+ public:
+  RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers)
+      : node_(node), sandboxes_(sandboxes), containers_(containers) {}
+
+  absl::Status Version(const CallContext& context, const cri::VersionRequest& request,
+                       cri::VersionResponse* response) override;
+  absl::Status Status(const CallContext& context, const cri::StatusRequest& request,
+                      cri::StatusResponse* response) override;
+  absl::Status RuntimeConfig(const CallContext& context, const cri::RuntimeConfigRequest& request,
+                             cri::RuntimeConfigResponse* response) override;
+  absl::Status UpdateRuntimeConfig(const CallContext& context,
+                                   const cri::UpdateRuntimeConfigRequest& request,
+                                   cri::UpdateRuntimeConfigResponse* response) override;
+
+  absl::Status RunPodSandbox(const CallContext& context, const cri::RunPodSandboxRequest& request,
+                             cri::RunPodSandboxResponse* response) override;
+  absl::Status StopPodSandbox(const CallContext& context, const cri::StopPodSandboxRequest& request,
+                              cri::StopPodSandboxResponse* response) override;
+  absl::Status RemovePodSandbox(const CallContext& context,
+                                const cri::RemovePodSandboxRequest& request,
+                                cri::RemovePodSandboxResponse* response) override;
+  absl::Status PodSandboxStatus(const CallContext& context,
+                                const cri::PodSandboxStatusRequest& request,
+                                cri::PodSandboxStatusResponse* response) override;
+  absl::Status ListPodSandbox(const CallContext& context, const cri::ListPodSandboxRequest& request,
+                              cri::ListPodSandboxResponse* response) override;
+
+  absl::Status CreateContainer(const CallContext& context,
+                               const cri::CreateContainerRequest& request,
+                               cri::CreateContainerResponse* response) override;
+  absl::Status StartContainer(const CallContext& context, const cri::StartContainerRequest& request,
+                              cri::StartContainerResponse* response) override;
+  absl::Status StopContainer(const CallContext& context, const cri::StopContainerRequest& request,
+                             cri::StopContainerResponse* response) override;
+  absl::Status RemoveContainer(const CallContext& context,
+                               const cri::RemoveContainerRequest& request,
+                               cri::RemoveContainerResponse* response) override;
+  absl::Status ContainerStatus(const CallContext& context,
+                               const cri::ContainerStatusRequest& request,
+                               cri::ContainerStatusResponse* response) override;
+  absl::Status ListContainers(const CallContext& context, const cri::ListContainersRequest& request,
+                              cri::ListContainersResponse* response) override;
+  absl::Status ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
+                        cri::ExecSyncResponse* response) override;
+  absl::Status UpdateContainerResources(const CallContext& context,
+                                        const cri::UpdateContainerResourcesRequest& request,
+                                        cri::UpdateContainerResourcesResponse* response) override;
+  absl::Status ReopenContainerLog(const CallContext& context,
+                                  const cri::ReopenContainerLogRequest& request,
+                                  cri::ReopenContainerLogResponse* response) override;
+
+ private:
+  const Node& node_;
+  Sandboxes* const sandboxes_;
+  Containers* const containers_;
+};
+
+}  // namespace berth
+
+#endif  // BERTH_SERVER_RUNTIME_HANDLER_H_
