@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,12 +12,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/files.h"
+#include "base/lock_file.h"
 #include "base/log.h"
-#include "base/sha256.h"
 #include "base/sqlite.h"
 #include "base/status.h"
 #include "server/cri/server.h"
 #include "server/image_handler.h"
+#include "server/images/digest.h"
 #include "server/metrics/http_server.h"
 #include "server/network/cni_network.h"
 #include "server/observers.h"
@@ -37,17 +37,6 @@ absl::StatusOr<std::string> RealPath(const std::string& path) {
   std::string real = resolved;
   free(resolved);
   return real;
-}
-
-// Held for the life of the process.
-absl::StatusOr<UniqueFd> LockDirectory(const std::string& directory) {
-  const std::string path = absl::StrCat(directory, "/berthd.lock");
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDWR | O_CREAT, 0600));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoStatus("flock", path);
-    return absl::AlreadyExistsError(absl::StrCat(directory, ": another berthd uses it"));
-  }
-  return fd;
 }
 
 absl::StatusOr<std::string> BootId() {
@@ -114,10 +103,10 @@ absl::Status Daemon::Parts::OpenStorage() {
   RETURN_IF_ERROR(MakeDirectories(config.state, 0711));
   ASSIGN_OR_RETURN(config.root, RealPath(config.root));
   ASSIGN_OR_RETURN(config.state, RealPath(config.state));
-  ASSIGN_OR_RETURN(root_lock, LockDirectory(config.root));
-  ASSIGN_OR_RETURN(state_lock, LockDirectory(config.state));
+  ASSIGN_OR_RETURN_WITH(root_lock, LockFile(config.root + "/berthd.lock"), "root");
+  ASSIGN_OR_RETURN_WITH(state_lock, LockFile(config.state + "/berthd.lock"), "state");
   node.config = &config;
-  node.instance = InstanceId(Sha256Hex(config.root).substr(0, 16));
+  node.instance = InstanceId(std::string(DigestHex(DigestOf("sha256", config.root)).substr(0, 16)));
   ASSIGN_OR_RETURN(node.boot_id, BootId());
 
   ASSIGN_OR_RETURN(OpenedDatabase opened, OpenOrSetAside(config.root + "/state.db"));
@@ -150,7 +139,7 @@ absl::Status Daemon::Parts::OpenStorage() {
   options.concurrent_downloads = static_cast<int>(config.registry.max_concurrent_downloads);
   options.stall_timeout = config.registry.stall_timeout;
   options.observer = pull_metrics.get();
-  ASSIGN_OR_RETURN(images, OpenImageService(std::move(options), database.get(), &overlay->layers()));
+  ASSIGN_OR_RETURN(images, ImageService::Open(std::move(options), database.get(), &overlay->layers()));
   return absl::OkStatus();
 }
 

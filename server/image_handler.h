@@ -9,8 +9,7 @@ namespace berth {
 
 class ImageHandler : public ImageServiceHandler {
  public:
-  explicit ImageHandler(ImageService* images, std::string root)
-      : images_(images), root_(std::move(root)) {}
+  explicit ImageHandler(ImageService* images) : images_(images) {}
 
   absl::Status ListImages(const CallContext& context, const cri::ListImagesRequest& request,
                           cri::ListImagesResponse* response) override;
@@ -25,7 +24,6 @@ class ImageHandler : public ImageServiceHandler {
 
  private:
   ImageService* const images_;
-  const std::string root_;
 };
 
 }  // namespace berth

@@ -48,7 +48,7 @@ absl::StatusOr<int> ParseSignal(absl::string_view text) {
   // Older names that sigabbrev_np doesn't know.
   if (name == "CLD") return SIGCHLD;
   if (name == "IOT") return SIGABRT;
-  if (name == "POLL") return SIGIO;
+  if (name == "IO") return SIGIO;
   if (name == "UNUSED") return SIGSYS;
   for (int candidate = 1; candidate < 32; ++candidate) {
     const char* known = sigabbrev_np(candidate);
