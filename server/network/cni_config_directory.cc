@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/failpoint.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -19,8 +20,8 @@ namespace {
 
 constexpr size_t kLargestFile = 1u << 20;
 // IN_CREATE: links appear without being written. IN_ATTRIB: permissions, and the directory's own removal.
-constexpr uint32_t kEvents = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
-                             IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+constexpr uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
+                             IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
 
 bool IsConfiguration(const std::string& name) {
   return absl::EndsWith(name, ".conflist") || absl::EndsWith(name, ".conf") ||
@@ -50,22 +51,37 @@ absl::Status Uninitialized(absl::string_view why) {
   return absl::FailedPreconditionError(absl::StrCat("cni config uninitialized: ", why));
 }
 
-absl::StatusOr<std::shared_ptr<const CniConfigList>> Load(const std::string& directory) {
+// An error that may be gone the next time although no file has changed.
+bool IsPassing(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsInternal(status);
+}
+
+struct LoadResult {
+  absl::StatusOr<std::shared_ptr<const CniConfigList>> list;
+  // False if something passing kept a file from being read.
+  bool settled = true;
+};
+
+LoadResult Load(const std::string& directory) {
   const absl::StatusOr<std::vector<std::string>> names = ConfigurationsIn(directory);
   if (!names.ok() && !absl::IsNotFound(names.status())) {
-    return Uninitialized(names.status().message());
+    return {Uninitialized(names.status().message()), !IsPassing(names.status())};
   }
-  absl::Status first_error = absl::OkStatus();
-  if (names.ok()) {
-    for (const std::string& name : *names) {
-      absl::StatusOr<CniConfigList> list = LoadFile(absl::StrCat(directory, "/", name));
-      if (list.ok()) return std::make_shared<const CniConfigList>(*std::move(list));
-      LogWarning("cni configuration ", list.status().message(), ", ignoring");
-      if (first_error.ok()) first_error = list.status();
+  LoadResult result = {
+      Uninitialized(absl::StrCat("no network configuration in ", directory))};
+  if (!names.ok()) return result;
+  bool first = true;
+  for (const std::string& name : *names) {
+    absl::StatusOr<CniConfigList> list = LoadFile(absl::StrCat(directory, "/", name));
+    if (list.ok()) {
+      result.list = std::make_shared<const CniConfigList>(*std::move(list));
+      return result;
     }
+    LogWarning("cni configuration ", list.status().message(), ", ignoring");
+    if (std::exchange(first, false)) result.list = Uninitialized(list.status().message());
+    if (IsPassing(list.status())) result.settled = false;
   }
-  if (!first_error.ok()) return Uninitialized(first_error.message());
-  return Uninitialized(absl::StrCat("no network configuration in ", directory));
+  return result;
 }
 
 // Changes with any change of the configurations that stat(2) shows.
@@ -97,7 +113,7 @@ void CniConfigDirectory::Watch(Identity identity) {
   watched_ = {0, 0};
   // A new descriptor has no events of the old directory.
   inotify_.reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  if (!inotify_) return;
+  if (!inotify_ || !Failpoint("network.cni.inotify").ok()) return;
   if (inotify_add_watch(inotify_.get(), directory_.c_str(), kEvents | IN_ONLYDIR) < 0) {
     inotify_.reset();
     return;
@@ -128,16 +144,17 @@ absl::StatusOr<std::shared_ptr<const CniConfigList>> CniConfigDirectory::Current
   {
     MutexLock lock(&mu_);
     const bool changed = MayHaveChanged(identity);
-    if (!changed && loads_stored_ > 0) return loaded_;
+    if (!changed && settled_) return loaded_;
     load = ++loads_begun_;
   }
-  Loaded loaded = Load(directory_);
+  LoadResult result = Load(directory_);
   MutexLock lock(&mu_);
   if (load > loads_stored_) {
     loads_stored_ = load;
-    loaded_ = loaded;
+    loaded_ = result.list;
+    settled_ = result.settled;
   }
-  return loaded;
+  return result.list;
 }
 
 }  // namespace berth

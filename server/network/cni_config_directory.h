@@ -47,6 +47,8 @@ class CniConfigDirectory {
   // What the files looked like, while there is no watch.
   std::string signature_ ABSL_GUARDED_BY(mu_);
   Loaded loaded_ ABSL_GUARDED_BY(mu_) = absl::UnknownError("not loaded");
+  // False before the first load, and after one that a passing error (no descriptor left) spoiled.
+  bool settled_ ABSL_GUARDED_BY(mu_) = false;
   // Loads are numbered, so that a slow one never replaces a later one.
   uint64_t loads_begun_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t loads_stored_ ABSL_GUARDED_BY(mu_) = 0;

@@ -91,7 +91,7 @@ CniOutcome OutcomeOf(SubprocessResult result, absl::Duration timeout) {
   CniOutcome outcome;
   if (result.timed_out) {
     outcome.status = absl::DeadlineExceededError(
-        absl::StrCat("no answer within ", absl::FormatDuration(absl::Trunc(timeout, absl::Milliseconds(1))),
+        absl::StrCat("no answer within ", absl::FormatDuration(absl::Ceil(timeout, absl::Milliseconds(1))),
                      ", killed", result.stderr_tail.empty() ? "" : ", stderr: ",
                      Quote(result.stderr_tail)));
     return outcome;

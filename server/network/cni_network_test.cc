@@ -1,0 +1,301 @@
+// The CNI flow against plugins that are shell scripts: each appends to a log what it was given.
+#include "server/network/cni_network.h"
+
+#include <sys/stat.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/files.h"
+#include "base/ids.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace berth {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kResult[] =
+    R"({"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],)"
+    R"("ips":[{"address":"10.1.2.3/24","interface":0}]})";
+
+class CniNetworkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = absl::StrCat(testing::TempDir(), "/cni_network-", RandomHexId().substr(0, 12));
+    ASSERT_TRUE(MakeDirectories(root_ + "/net.d", 0755).ok());
+    ASSERT_TRUE(MakeDirectories(root_ + "/bin", 0755).ok());
+    options_.config_directory = root_ + "/net.d";
+    options_.plugin_directories = {root_ + "/nowhere", root_ + "/bin"};
+    options_.observer = [this](absl::string_view plugin, absl::string_view command,
+                               absl::Duration) {
+      observed_.push_back(absl::StrCat(command, " ", plugin));
+    };
+    request_.pod = PodId(std::string(64, 'a'));
+    request_.pod_namespace = "default";
+    request_.pod_name = "web-0";
+    request_.pod_uid = "u-1";
+    request_.netns_path = root_ + "/netns";
+  }
+  void TearDown() override { EXPECT_TRUE(RemoveTree(root_).ok()); }
+
+  // A plugin that logs `COMMAND NAME`, keeps its input and environment, and runs `script`.
+  void Plugin(const std::string& name, const std::string& script) {
+    const std::string path = root_ + "/bin/" + name;
+    const std::string text = absl::StrCat(
+        "#!/bin/sh\necho \"$CNI_COMMAND ", name, "\" >>", root_, "/calls\n", "cat >", root_, "/",
+        name, ".$CNI_COMMAND.json\n", "env >", root_, "/", name, ".$CNI_COMMAND.env\n", script, "\n");
+    ASSERT_TRUE(WriteFileAtomically(path, text, 0755).ok());
+  }
+  void Answering(const std::string& name) {
+    Plugin(name, absl::StrCat("[ $CNI_COMMAND = ADD ] && echo '", kResult, "'; exit 0"));
+  }
+  void Configure(const std::string& plugins, const std::string& version = "1.0.0") {
+    ASSERT_TRUE(WriteFileAtomically(root_ + "/net.d/10.conflist",
+                                    absl::StrCat(R"({"cniVersion":")", version,
+                                                 R"(","name":"testnet","plugins":[)", plugins, "]}"),
+                                    0644)
+                    .ok());
+  }
+  Network& network() {
+    if (network_ == nullptr) network_ = NewCniNetwork(options_);
+    return *network_;
+  }
+  absl::StatusOr<NetworkResult> Add(absl::Duration timeout = absl::Seconds(20)) {
+    absl::StatusOr<Attachment> attachment = network().Prepare(request_);
+    EXPECT_TRUE(attachment.ok()) << attachment.status();
+    if (!attachment.ok()) return attachment.status();
+    attachment_ = *attachment;
+    return network().Add(&attachment_, absl::Now() + timeout);
+  }
+  absl::Status Remove() { return network().Remove(attachment_, absl::Now() + absl::Seconds(20)); }
+  std::vector<std::string> Calls() {
+    return absl::StrSplit(ReadFile(root_ + "/calls").value_or(""), '\n', absl::SkipEmpty());
+  }
+  json Input(const std::string& name, const std::string& command) {
+    return json::parse(*ReadFile(absl::StrCat(root_, "/", name, ".", command, ".json")), nullptr,
+                       false);
+  }
+  std::vector<std::string> Environment(const std::string& name, const std::string& command) {
+    return absl::StrSplit(*ReadFile(absl::StrCat(root_, "/", name, ".", command, ".env")), '\n');
+  }
+
+  std::string root_;
+  CniOptions options_;
+  AttachRequest request_;
+  Attachment attachment_;
+  std::vector<std::string> observed_;
+  std::unique_ptr<Network> network_;
+};
+
+TEST_F(CniNetworkTest, AddRunsTheChainAndRemoveRunsItBackwards) {
+  Configure(R"({"type":"one"},{"type":"two","capabilities":{"portMappings":true,"dns":true}})");
+  Answering("one");
+  Answering("two");
+  request_.port_mappings = {{.container_port = 80, .host_port = 8080},
+                            {.container_port = 81},
+                            {PortMapping::Protocol::kUdp, 53, 5353, "10.0.0.1"}};
+  request_.dns = {.servers = {"10.0.0.10"}, .searches = {"a.b"}, .options = {"ndots:5"}};
+  request_.mac = "02:00:00:00:00:01";
+  const auto result = Add();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(result->ips, ElementsAre("10.1.2.3"));
+  EXPECT_EQ(result->interfaces[0].name, "eth0");
+  EXPECT_FALSE(Input("one", "ADD").contains("prevResult"));
+  EXPECT_FALSE(Input("one", "ADD").contains("runtimeConfig"));
+  const json second = Input("two", "ADD");
+  EXPECT_EQ(second["prevResult"], json::parse(kResult));
+  EXPECT_EQ(second["runtimeConfig"], json::parse(R"({
+      "portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp","hostIP":""},
+                      {"hostPort":5353,"containerPort":53,"protocol":"udp","hostIP":"10.0.0.1"}],
+      "dns":{"servers":["10.0.0.10"],"searches":["a.b"],"options":["ndots:5"]}})"));
+  EXPECT_EQ(second["name"], "testnet");
+  EXPECT_EQ(second["cniVersion"], "1.0.0");
+  ASSERT_TRUE(Remove().ok());
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL two", "DEL one"));
+  EXPECT_THAT(observed_, ElementsAre("ADD one", "ADD two", "DEL two", "DEL one"));
+  EXPECT_EQ(Input("one", "DEL")["prevResult"], json::parse(kResult));
+}
+
+TEST_F(CniNetworkTest, TheEnvironmentIsThatOfTheSpecification) {
+  Configure(R"({"type":"one"})");
+  Answering("one");
+  ASSERT_TRUE(Add().ok());
+  ASSERT_TRUE(Remove().ok());
+  const std::string id(64, 'a');
+  const auto add = Environment("one", "ADD");
+  for (const std::string& variable :
+       {std::string("CNI_COMMAND=ADD"), "CNI_CONTAINERID=" + id,
+        absl::StrCat("CNI_NETNS=", root_, "/netns"), std::string("CNI_IFNAME=eth0"),
+        absl::StrCat("CNI_PATH=", root_, "/nowhere:", root_, "/bin"),
+        absl::StrCat("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;"
+                     "K8S_POD_INFRA_CONTAINER_ID=",
+                     id, ";K8S_POD_UID=u-1")}) {
+    EXPECT_THAT(add, testing::Contains(variable));
+  }
+  EXPECT_THAT(add, Not(testing::Contains(testing::StartsWith("TEST_"))));
+  // No namespace is mounted at that path: it is gone.
+  EXPECT_THAT(Environment("one", "DEL"), testing::Contains("CNI_NETNS="));
+}
+
+TEST_F(CniNetworkTest, AFailedAddIsTakenDownInReverseOrder) {
+  Configure(R"({"type":"one"},{"type":"two"},{"type":"three"})");
+  Answering("one");
+  Plugin("two", R"([ $CNI_COMMAND = DEL ] && exit 0
+      echo '{"cniVersion":"1.0.0","code":7,"msg":"bad subnet","details":"10.0.0.0/99"}'; exit 1)");
+  Answering("three");
+  const absl::Status status = Add().status();
+  EXPECT_EQ(status.message(),
+            "cni plugin two (network testnet, ADD): bad subnet; 10.0.0.0/99 (code 7)");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL three", "DEL two", "DEL one"));
+  EXPECT_FALSE(Input("one", "DEL").contains("prevResult"));
+  EXPECT_EQ(attachment_.result_json, "");
+}
+
+TEST_F(CniNetworkTest, WhatCannotBeTakenDownIsTold) {
+  Configure(R"({"type":"one"})");
+  Plugin("one", R"(echo "{\"code\":11,\"msg\":\"no $CNI_COMMAND\"}"; exit 1)");
+  const absl::Status status = Add().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no ADD (code 11)"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no DEL (code 11)"));
+  EXPECT_FALSE(Remove().ok());
+}
+
+TEST_F(CniNetworkTest, AHungPluginIsKilledAndNamed) {
+  options_.plugin_timeout = absl::Milliseconds(200);
+  Configure(R"({"type":"one"},{"type":"slow"})");
+  Answering("one");
+  Plugin("slow", "[ $CNI_COMMAND = DEL ] && exit 0; echo stuck >&2; sleep 100");
+  const absl::Time start = absl::Now();
+  const absl::Status status = Add().status();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(status.message(),
+            "cni plugin slow (network testnet, ADD): no answer within 200ms, killed, stderr: stuck");
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD slow", "DEL slow", "DEL one"));
+}
+
+TEST_F(CniNetworkTest, TheCallersDeadlineHoldsForAllPluginsButNotForTheUndo) {
+  Configure(R"({"type":"slow"})");
+  Plugin("slow", "[ $CNI_COMMAND = DEL ] && { sleep 0.3; echo done >>" + root_ +
+                     "/calls; exit 0; }; sleep 100");
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Add(absl::Milliseconds(150)).status()));
+  EXPECT_THAT(Calls(), ElementsAre("ADD slow", "DEL slow", "done"));
+}
+
+TEST_F(CniNetworkTest, BadOutputIsRefusedAndTakenDown) {
+  const std::string bad[][2] = {
+      {"echo '{\"ips\":'", "its result: not valid JSON"},
+      {"true", "its result: not valid JSON"},
+      {"echo '{\"ip4\":{\"ip\":\"10.0.0.2/24\"}}'", "ip4, ip6"},
+      {"echo '{\"ips\":[{\"address\":\"10.0.0.300/24\"}]}'", "ips[0]: address"},
+      {"echo '{\"cniVersion\":\"1.0.0\"}'", "cni network testnet: the result has no address for eth0"},
+      {"head -c 2000000 /dev/zero", "bytes of output, killed"},
+      {"echo 'no JSON' ; echo why >&2; exit 4", "exit code 4, stderr: why, printed: no JSON"},
+      {"printf 'a\\001b'; exit 4", "printed: a\\001b"},
+      {"kill -9 $$", "killed by signal 9"},
+      {"echo '{\"code\":\"x\",\"msg\":[1]}'; exit 1", "it gave no message (code 0)"},
+  };
+  Configure(R"({"type":"one"})");
+  for (const auto& [script, message] : bad) {
+    Plugin("one", absl::StrCat("[ $CNI_COMMAND = DEL ] && exit 0\n", script));
+    (void)RemoveTree(root_ + "/calls");
+    const absl::Status status = Add().status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << script;
+    EXPECT_THAT(Calls(), ElementsAre("ADD one", "DEL one")) << script;
+  }
+}
+
+TEST_F(CniNetworkTest, APluginIsFoundInItsDirectoriesOnly) {
+  Configure(R"({"type":"sh"})");
+  const absl::Status status = Add().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("cni plugin sh (network testnet, ADD): no such program in ",
+                                     root_, "/nowhere, ", root_, "/bin")));
+}
+
+TEST_F(CniNetworkTest, RemoveUsesTheConfigurationOfItsAdd) {
+  Configure(R"({"type":"one","answer":42})");
+  Answering("one");
+  ASSERT_TRUE(Add().ok());
+  const auto stored = Attachment::FromJson(attachment_.ToJson());
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  attachment_ = *stored;
+  ASSERT_TRUE(RemoveTree(root_ + "/net.d").ok());
+  EXPECT_FALSE(network().Ready().ok());
+  ASSERT_TRUE(Remove().ok());
+  EXPECT_EQ(Input("one", "DEL")["answer"], 42);
+  EXPECT_EQ(Input("one", "DEL")["prevResult"], json::parse(kResult));
+  EXPECT_TRUE(Remove().ok());
+}
+
+TEST_F(CniNetworkTest, AnIntentWithoutAResultIsRemoved) {
+  Configure(R"({"type":"one"})");
+  Answering("one");
+  attachment_ = *network().Prepare(request_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(ResultOf(attachment_).status()));
+  ASSERT_TRUE(Remove().ok());
+  EXPECT_THAT(Calls(), ElementsAre("DEL one"));
+}
+
+TEST_F(CniNetworkTest, OldVersionsGiveDelNoPreviousResult) {
+  Configure(R"({"type":"one"})", "0.3.1");
+  Answering("one");
+  ASSERT_TRUE(Add().ok());
+  ASSERT_TRUE(Remove().ok());
+  EXPECT_FALSE(Input("one", "DEL").contains("prevResult"));
+  EXPECT_EQ(json::parse(attachment_.result_json)["ips"][0]["version"], "4");
+}
+
+TEST_F(CniNetworkTest, RemoveStopsAtAFailureExceptForAnUnknownContainer) {
+  Configure(R"({"type":"one"},{"type":"two"})");
+  Answering("one");
+  Plugin("two", absl::StrCat("[ $CNI_COMMAND = ADD ] && { echo '", kResult, "'; exit 0; }\n",
+                             R"(echo '{"code":5,"msg":"io"}'; exit 1)"));
+  ASSERT_TRUE(Add().ok());
+  EXPECT_EQ(Remove().message(), "cni plugin two (network testnet, DEL): io (code 5)");
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL two"));
+  Plugin("two", R"(echo '{"code":3,"msg":"unknown"}'; exit 1)");
+  EXPECT_TRUE(Remove().ok());
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL two", "DEL two", "DEL one"));
+}
+
+TEST_F(CniNetworkTest, BadRequestsNameTheField) {
+  Configure(R"({"type":"one"})");
+  const auto error = [this](auto change) {
+    AttachRequest request = request_;
+    change(&request);
+    const absl::Status status = network().Prepare(request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(error([](auto* r) { r->pod_name = "a;b"; }), HasSubstr("metadata.name: "));
+  EXPECT_THAT(error([](auto* r) { r->interface = "a/b"; }), HasSubstr("interface: "));
+  EXPECT_THAT(error([](auto* r) { r->port_mappings = {{.container_port = 1, .host_port = 70000}}; }),
+              HasSubstr("port_mappings[0].host_port"));
+  EXPECT_THAT(error([](auto* r) { r->port_mappings = {{.host_port = 1}}; }),
+              HasSubstr("port_mappings[0].container_port"));
+  EXPECT_THAT(error([](auto* r) {
+                r->port_mappings = {{.container_port = 1, .host_port = 1, .host_ip = "x"}};
+              }),
+              HasSubstr("port_mappings[0].host_ip"));
+}
+
+TEST_F(CniNetworkTest, DamagedRecordsAreRefused) {
+  EXPECT_FALSE(Attachment::FromJson("{}").ok());
+  EXPECT_FALSE(Attachment::FromJson(R"({"format":1,"pod":7})").ok());
+  EXPECT_FALSE(network().Remove(Attachment(), absl::InfiniteFuture()).ok());
+}
+
+}  // namespace
+}  // namespace berth
