@@ -3,12 +3,14 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "server/network/bounded_json.h"
 #include "server/network/cni_config.h"
@@ -16,6 +18,7 @@
 #include "server/network/cni_plugin.h"
 #include "server/network/cni_result.h"
 #include "server/network/netns.h"
+#include "server/network/netns_addresses.h"
 
 namespace berth {
 namespace {
@@ -140,6 +143,32 @@ absl::StatusOr<Run> RunOf(const Attachment& attachment, absl::string_view comman
   return run;
 }
 
+// A result for an attachment that was never finished, from what its interface has by now. Some plugins
+// (firewall) find their rules by the addresses in it only. Null if the interface has no address.
+json ResultFromNetns(const Attachment& attachment, const Run& run) {
+  if (run.call.netns.empty()) return nullptr;
+  const absl::StatusOr<std::vector<std::string>> addresses =
+      NetnsAddresses(run.call.netns, run.call.interface);
+  if (!addresses.ok()) LogWarning(addresses.status().message(), ", ignoring");
+  if (!addresses.ok() || addresses->empty()) return nullptr;
+  json result = {{"cniVersion", std::string(CniVersionText(run.list.version))},
+                 {"interfaces", {{{"name", run.call.interface}, {"sandbox", run.call.netns}}}}};
+  for (const std::string& address : *addresses) {
+    result["ips"].push_back({{"address", address}, {"interface", 0}});
+  }
+  absl::StatusOr<CniResult> checked = ParseCniResult(DumpJson(result), run.list.version);
+  return checked.ok() ? checked->raw : json();
+}
+
+// Versions before 0.4.0 give DEL no previous result.
+absl::StatusOr<json> PrevResultForDel(const Attachment& attachment, const Run& run) {
+  if (run.list.version < CniVersion::k0_4_0) return json();
+  if (attachment.result_json.empty()) return ResultFromNetns(attachment, run);
+  ASSIGN_OR_RETURN_WITH(json result, ParseJsonObject(attachment.result_json),
+                        "stored network result");
+  return result;
+}
+
 class CniNetwork : public Network {
  public:
   explicit CniNetwork(CniOptions options)
@@ -165,46 +194,57 @@ class CniNetwork : public Network {
   }
 
   absl::StatusOr<NetworkResult> Add(Attachment* attachment, absl::Time deadline) override {
-    absl::StatusOr<NetworkResult> result = AddAll(attachment, deadline);
+    size_t added = 0;
+    absl::StatusOr<NetworkResult> result = AddAll(attachment, &added, deadline);
     if (result.ok()) return result;
-    // The caller's deadline is past, or its patience is: cleaning up has its own.
     attachment->result_json.clear();
+    // The caller's deadline is past, or its patience is: cleaning up has its own.
     const absl::Status undone =
-        Remove(*attachment, absl::Now() + options_.plugin_timeout);
+        RemoveAdded(*attachment, added, absl::Now() + options_.plugin_timeout);
     if (undone.ok()) return result.status();
-    return Annotate(result.status(), absl::StrCat("what was added is left, since ",
+    return Annotate(result.status(), absl::StrCat("something may be left, since ",
                                                   undone.message(), "; adding had failed"));
   }
 
   absl::Status Remove(const Attachment& attachment, absl::Time deadline) override {
-    ASSIGN_OR_RETURN(Run run, RunOf(attachment, "DEL"));
-    if (!IsNetns(run.call.netns)) run.call.netns.clear();
-    json prev_result;
-    // Earlier versions give DEL no previous result.
-    if (!attachment.result_json.empty() && run.list.version >= CniVersion::k0_4_0) {
-      ASSIGN_OR_RETURN_WITH(prev_result, ParseJsonObject(attachment.result_json),
-                            "stored network result");
-    }
-    // The specification stops at the first failure: what is left is tried again by the next call.
-    for (size_t i = run.list.plugins.size(); i-- > 0;) {
-      const CniOutcome outcome = RunPlugin(run, run.list.plugins[i], prev_result, deadline);
-      // "Container unknown or does not exist": nothing is left to clean up.
-      if (!outcome.status.ok() && outcome.code != kCniUnknownContainer) return outcome.status;
-    }
-    return absl::OkStatus();
+    return RemoveAdded(attachment, kAll, deadline);
   }
 
  private:
-  absl::StatusOr<NetworkResult> AddAll(Attachment* attachment, absl::Time deadline) {
+  static constexpr size_t kAll = SIZE_MAX;
+
+  // `added` becomes the number of plugins that succeeded.
+  absl::StatusOr<NetworkResult> AddAll(Attachment* attachment, size_t* added, absl::Time deadline) {
     ASSIGN_OR_RETURN(const Run run, RunOf(*attachment, "ADD"));
     CniResult result;
     for (const CniPlugin& plugin : run.list.plugins) {
       ASSIGN_OR_RETURN(result, AddOne(run, plugin, result.raw, deadline));
+      ++*added;
     }
     attachment->result_json = DumpJson(result.raw);
     ASSIGN_OR_RETURN_WITH(NetworkResult answer, ResultOf(*attachment),
                           absl::StrCat("cni network ", run.list.name));
     return answer;
+  }
+
+  // Runs DEL backwards, and stops at the first failure as the specification has it: what is left is
+  // tried again by the next call. A plugin whose ADD did not succeed (its index is `added` or more) stops
+  // nothing: else a misconfigured one would cost an address with each attempt. One that was not even
+  // run can leave nothing.
+  absl::Status RemoveAdded(const Attachment& attachment, size_t added, absl::Time deadline) {
+    ASSIGN_OR_RETURN(Run run, RunOf(attachment, "DEL"));
+    if (!IsNetns(run.call.netns)) run.call.netns.clear();
+    ASSIGN_OR_RETURN(const json prev_result, PrevResultForDel(attachment, run));
+    absl::Status failed;
+    for (size_t i = run.list.plugins.size(); i-- > 0;) {
+      const CniOutcome outcome = RunPlugin(run, run.list.plugins[i], prev_result, deadline);
+      // "Container unknown or does not exist": nothing is left to clean up.
+      if (outcome.status.ok() || outcome.code == kCniUnknownContainer) continue;
+      if (i < added) return outcome.status;
+      if (i == added) failed = outcome.status;
+      if (i > added) LogWarning(outcome.status.message(), ", ignoring: it had not been added");
+    }
+    return failed;
   }
 
   absl::StatusOr<CniResult> AddOne(const Run& run, const CniPlugin& plugin, const json& prev_result,

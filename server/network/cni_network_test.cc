@@ -170,6 +170,18 @@ TEST_F(CniNetworkTest, WhatCannotBeTakenDownIsTold) {
   EXPECT_FALSE(Remove().ok());
 }
 
+TEST_F(CniNetworkTest, APluginThatFailsBothWaysDoesNotKeepWhatOthersAdded) {
+  Configure(R"({"type":"one"},{"type":"two"},{"type":"three"})");
+  Answering("one");
+  for (const char* broken : {"two", "three"}) {
+    Plugin(broken, R"(echo '{"code":1,"msg":"incompatible version"}'; exit 1)");
+  }
+  const absl::Status status = Add().status();
+  EXPECT_THAT(std::string(status.message()),
+              testing::StartsWith("something may be left, since cni plugin two (network testnet, DEL)"));
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL three", "DEL two", "DEL one"));
+}
+
 TEST_F(CniNetworkTest, AHungPluginIsKilledAndNamed) {
   options_.plugin_timeout = absl::Milliseconds(200);
   Configure(R"({"type":"one"},{"type":"slow"})");

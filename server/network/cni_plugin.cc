@@ -26,6 +26,7 @@ using nlohmann::json;
 constexpr size_t kLargestOutput = 1u << 20;
 // Of a plugin's words as much as is useful in an error message.
 constexpr size_t kLongestQuote = 1024;
+// Follows the daemon's own PATH: plugins call iptables, which an init system's PATH may miss.
 constexpr char kDefaultPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // What a plugin said, fit for one line of a message.
@@ -57,7 +58,8 @@ std::vector<std::string> Environment(const CniCall& call,
           absl::StrCat("CNI_IFNAME=", call.interface),
           absl::StrCat("CNI_ARGS=", call.args),
           absl::StrCat("CNI_PATH=", absl::StrJoin(directories, ":")),
-          absl::StrCat("PATH=", path == nullptr ? kDefaultPath : path)};
+          path == nullptr ? absl::StrCat("PATH=", kDefaultPath)
+                          : absl::StrCat("PATH=", path, ":", kDefaultPath)};
 }
 
 absl::StatusCode StatusCodeOf(int cni_code) {
