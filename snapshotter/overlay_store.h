@@ -5,7 +5,7 @@
 //   ROOT/snapshots/ID/   fs/ and work/; `layers`, a symbolic link whose text names the generations,
 //                        for a rebuilt state.db
 //   ROOT/trash/          renamed here first, deleted in the background
-//   ROOT/empty/          the lower of an image without layers
+//   ROOT/empty/          lowers for an image without layers
 #ifndef BERTH_SNAPSHOTTER_OVERLAY_STORE_H_
 #define BERTH_SNAPSHOTTER_OVERLAY_STORE_H_
 
@@ -22,9 +22,10 @@ namespace berth {
 class Database;
 
 struct OverlayOptions {
-  std::string root;      // absolute; made if missing. At most 150 bytes, without ',', ':' and '\'
+  std::string root;      // absolute; made if missing. At most 120 bytes, without ',', ':' and '\'
   std::string unpacker;  // the berth-unpack program, absolute
-  // Runs a closure some time later on another thread; it deletes files and may take minutes. Empty:
+  // Runs a closure some time later on another thread; it deletes files and may take minutes, and it
+  // uses the database: run or drop all before that goes. Empty:
   // files are deleted before the call returns.
   std::function<void(std::function<void()>)> background;
   // state.db is new although ROOT may be not: take layers and snapshots in from their directories
