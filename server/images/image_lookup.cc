@@ -1,4 +1,4 @@
-#include "server/images/image_index.h"
+#include "server/images/image_lookup.h"
 
 #include <algorithm>
 #include <utility>
@@ -21,7 +21,7 @@ bool IsHex(absl::string_view text) {
 
 }  // namespace
 
-void ImageIndex::Publish(const ImageId& id) {
+void ImageLookup::Publish(const ImageId& id) {
   const auto it = images_.find(id);
   if (it == images_.end()) return;
   auto copy = std::make_shared<Image>(*it->second);
@@ -36,7 +36,7 @@ void ImageIndex::Publish(const ImageId& id) {
   it->second = std::move(copy);
 }
 
-std::vector<ImageId> ImageIndex::Put(Image image, const std::vector<std::string>& names) {
+std::vector<ImageId> ImageLookup::Put(Image image, const std::vector<std::string>& names) {
   const ImageId id = image.id;
   MutexLock lock(&mu_);
   std::set<ImageId> losers;
@@ -51,7 +51,7 @@ std::vector<ImageId> ImageIndex::Put(Image image, const std::vector<std::string>
   return std::vector<ImageId>(losers.begin(), losers.end());
 }
 
-void ImageIndex::RemoveName(const std::string& name) {
+void ImageLookup::RemoveName(const std::string& name) {
   MutexLock lock(&mu_);
   const auto it = names_.find(name);
   if (it == names_.end()) return;
@@ -60,7 +60,7 @@ void ImageIndex::RemoveName(const std::string& name) {
   Publish(id);
 }
 
-void ImageIndex::RemoveImage(const ImageId& id) {
+void ImageLookup::RemoveImage(const ImageId& id) {
   MutexLock lock(&mu_);
   images_.erase(id);
   for (auto it = names_.begin(); it != names_.end();) {
@@ -68,13 +68,13 @@ void ImageIndex::RemoveImage(const ImageId& id) {
   }
 }
 
-ImageIndex::Pointer ImageIndex::FindId(const ImageId& id) const {
+ImageLookup::Pointer ImageLookup::FindId(const ImageId& id) const {
   MutexLock lock(&mu_);
   const auto it = images_.find(id);
   return it == images_.end() ? nullptr : it->second;
 }
 
-absl::StatusOr<ImageIndex::Pointer> ImageIndex::FindPrefix(absl::string_view hex) const {
+absl::StatusOr<ImageLookup::Pointer> ImageLookup::FindPrefix(absl::string_view hex) const {
   const ImageId from(absl::StrCat("sha256:", hex));
   const auto first = images_.lower_bound(from);
   if (first == images_.end() || !absl::StartsWith(first->first.str(), from.str())) {
@@ -87,7 +87,7 @@ absl::StatusOr<ImageIndex::Pointer> ImageIndex::FindPrefix(absl::string_view hex
   return first->second;
 }
 
-absl::StatusOr<ImageIndex::Pointer> ImageIndex::Find(absl::string_view text) const {
+absl::StatusOr<ImageLookup::Pointer> ImageLookup::Find(absl::string_view text) const {
   const absl::string_view hex = absl::StripPrefix(text, "sha256:");
   MutexLock lock(&mu_);
   if (const auto it = images_.find(ImageId(std::string(text))); it != images_.end()) {
@@ -107,7 +107,7 @@ absl::StatusOr<ImageIndex::Pointer> ImageIndex::Find(absl::string_view text) con
   return absl::NotFoundError(absl::StrCat("image ", name, " not found"));
 }
 
-std::vector<ImageIndex::Pointer> ImageIndex::List() const {
+std::vector<ImageLookup::Pointer> ImageLookup::List() const {
   MutexLock lock(&mu_);
   std::vector<Pointer> all;
   for (const auto& [id, image] : images_) all.push_back(image);

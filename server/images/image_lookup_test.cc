@@ -1,4 +1,4 @@
-#include "server/images/image_index.h"
+#include "server/images/image_lookup.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ Image ImageOf(const ImageId& id) {
   return image;
 }
 
-class ImageIndexTest : public ::testing::Test {
+class ImageLookupTest : public ::testing::Test {
  protected:
   void SetUp() override {
     index_.Put(ImageOf(kOne), {"docker.io/library/one:latest", kDigest});
@@ -29,10 +29,10 @@ class ImageIndexTest : public ::testing::Test {
     const auto image = index_.Find(text);
     return image.ok() ? (*image)->id.str() : absl::StatusCodeToString(image.status().code());
   }
-  ImageIndex index_{{"docker.io/library/one:latest"}};
+  ImageLookup index_{{"docker.io/library/one:latest"}};
 };
 
-TEST_F(ImageIndexTest, ImagesAreFoundByNameIdAndPrefix) {
+TEST_F(ImageLookupTest, ImagesAreFoundByNameIdAndPrefix) {
   EXPECT_EQ(Found("one"), kOne.str());
   EXPECT_EQ(Found(kDigest), kOne.str());
   EXPECT_EQ(Found("one:other@sha256:" + std::string(64, 'd')), kOne.str());
@@ -48,9 +48,9 @@ TEST_F(ImageIndexTest, ImagesAreFoundByNameIdAndPrefix) {
   EXPECT_EQ(Found(std::string(64, '0')), "NOT_FOUND");
 }
 
-TEST_F(ImageIndexTest, ATagThatMovesLeavesItsImageListed) {
+TEST_F(ImageLookupTest, ATagThatMovesLeavesItsImageListed) {
   EXPECT_TRUE(index_.FindId(kOne)->pinned);
-  const ImageIndex::Pointer before = index_.FindId(kOne);
+  const ImageLookup::Pointer before = index_.FindId(kOne);
   EXPECT_THAT(index_.Put(ImageOf(kTwo), {"docker.io/library/one:latest"}), ElementsAre(kOne));
   EXPECT_EQ(Found("one"), kTwo.str());
   EXPECT_THAT(index_.FindId(kOne)->repo_tags, IsEmpty());
@@ -61,7 +61,7 @@ TEST_F(ImageIndexTest, ATagThatMovesLeavesItsImageListed) {
   EXPECT_THAT(before->repo_tags, ElementsAre("docker.io/library/one:latest"));  // a reader's copy
 }
 
-TEST_F(ImageIndexTest, RemovalTakesTheNamesAway) {
+TEST_F(ImageLookupTest, RemovalTakesTheNamesAway) {
   index_.RemoveName("docker.io/library/one:latest");
   EXPECT_EQ(Found("one"), "NOT_FOUND");
   EXPECT_EQ(Found(kDigest), kOne.str());

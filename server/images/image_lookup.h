@@ -1,7 +1,7 @@
 // The images in memory, by ID and by name: what every read of the image service is answered from.
 // Threads: any; no method waits for more than another's few map operations.
-#ifndef BERTH_SERVER_IMAGES_IMAGE_INDEX_H_
-#define BERTH_SERVER_IMAGES_IMAGE_INDEX_H_
+#ifndef BERTH_SERVER_IMAGES_IMAGE_LOOKUP_H_
+#define BERTH_SERVER_IMAGES_IMAGE_LOOKUP_H_
 
 #include <map>
 #include <memory>
@@ -18,12 +18,12 @@
 
 namespace berth {
 
-class ImageIndex {
+class ImageLookup {
  public:
   using Pointer = std::shared_ptr<const Image>;
 
   // An image is pinned while it has one of the names in `pinned` (normalised tags or repo digests).
-  explicit ImageIndex(std::set<std::string> pinned) : pinned_(std::move(pinned)) {}
+  explicit ImageLookup(std::set<std::string> pinned) : pinned_(std::move(pinned)) {}
 
   // Adds or replaces an image (its own name lists are not read) and gives it `names` besides those it
   // has; a name that another image had moves. Returns the other images that lost a name.
@@ -51,4 +51,4 @@ class ImageIndex {
 
 }  // namespace berth
 
-#endif  // BERTH_SERVER_IMAGES_IMAGE_INDEX_H_
+#endif  // BERTH_SERVER_IMAGES_IMAGE_LOOKUP_H_
