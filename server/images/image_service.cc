@@ -49,7 +49,7 @@ class RealImageService : public ImageService {
       : options_(std::move(options)),
         layers_(layers),
         catalog_(std::move(catalog)),
-        slots_(std::max(1, options_.total_layers)) {}
+        slots_(2 * std::max(1, options_.concurrent_downloads)) {}
 
   ~RealImageService() override {
     std::vector<std::shared_ptr<PullInFlight>> pulls;
@@ -168,7 +168,7 @@ class RealImageService : public ImageService {
     ASSIGN_OR_RETURN(session.endpoints,
                      LoadRegistryEndpoints(options_.config_path, reference.registry));
     const FetchContext context{layers_,    &catalog_->blobs(),    &flights_, &slots_,
-                               observer(), options_.concurrent_layers};
+                               observer(), options_.concurrent_downloads};
     ASSIGN_OR_RETURN(FetchedImage image, FetchImage(context, std::move(session), cancellation));
     RETURN_IF_ERROR(cancellation->Check());
 

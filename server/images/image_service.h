@@ -43,8 +43,8 @@ struct ImageServiceOptions {
   std::string root;         // ROOT of the daemon; blobs are kept below ROOT/blobs
   std::string config_path;  // directory of HOST/hosts.toml files; may be empty or missing
   std::vector<std::string> pinned;  // references of images that are listed as pinned
-  int concurrent_layers = 3;  // layers that one pull downloads and unpacks at once
-  int total_layers = 6;       // the same for all pulls together
+  // Layers that one pull downloads and unpacks at once; twice as many in all pulls together.
+  int concurrent_downloads = 3;
   // A transfer that receives nothing for so long is ended and resumed.
   absl::Duration stall_timeout = absl::Seconds(30);
   PullObserver* observer = nullptr;  // may be null; outlives the service
