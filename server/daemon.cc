@@ -116,7 +116,7 @@ absl::Status Daemon::Parts::OpenStorage() {
   }
   database = std::move(opened.database);
   Store::Report report;
-  ASSIGN_OR_RETURN(store, Store::Open(database.get(), config.state, &report));
+  ASSIGN_OR_RETURN(store, Store::Open(database.get(), config.state, node.instance, &report));
   if (report.rebuilt || report.lost > 0) {
     LogWarning("store: ", report.from_copies, " records taken from copies, ", report.lost, " lost");
   }
