@@ -29,7 +29,8 @@
 namespace berth {
 namespace {
 
-// The deadline is fixed on the monotonic clock once, so that a clock jump meanwhile changes nothing.
+// The deadline is fixed on the monotonic clock once, so that a clock jump meanwhile changes
+// nothing.
 using Monotonic = std::chrono::steady_clock;
 
 constexpr absl::Duration kKillPatience = absl::Seconds(2);
@@ -153,7 +154,8 @@ std::vector<pid_t> ChildrenOf(pid_t pid) {
   const absl::StatusOr<std::vector<std::string>> threads = ListDirectory(tasks);
   if (!threads.ok()) return children;
   for (const std::string& thread : *threads) {
-    const absl::StatusOr<std::string> text = ReadFile(absl::StrCat(tasks, "/", thread, "/children"));
+    const absl::StatusOr<std::string> text =
+        ReadFile(absl::StrCat(tasks, "/", thread, "/children"));
     if (!text.ok()) continue;
     for (absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipWhitespace())) {
       if (pid_t child; absl::SimpleAtoi(word, &child)) children.push_back(child);
@@ -166,8 +168,8 @@ void SignalPidfd(int pidfd, int signal) {
   syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0);
 }
 
-// Stops and collects the descendants of `pid`. A child is listed again after its pidfd was opened, so
-// that a number used anew in between is not taken for it.
+// Stops and collects the descendants of `pid`. A child is listed again after its pidfd was opened,
+// so that a number used anew in between is not taken for it.
 void StopDescendants(pid_t pid, std::vector<UniqueFd>* pidfds) {
   constexpr size_t kMost = 4096;
   for (const pid_t child : ChildrenOf(pid)) {
@@ -181,8 +183,8 @@ void StopDescendants(pid_t pid, std::vector<UniqueFd>* pidfds) {
   }
 }
 
-// Kills the unreaped program, its process group, and descendants that left the group. Stopping comes
-// first: a killed parent's children would be handed to another before we have seen them.
+// Kills the unreaped program, its process group, and descendants that left the group. Stopping
+// comes first: a killed parent's children would be handed to another before we have seen them.
 void KillTree(pid_t pid) {
   kill(-pid, SIGSTOP);
   std::vector<UniqueFd> pidfds;
@@ -248,8 +250,8 @@ class Running {
     return got;
   }
 
-  // Takes the exit status, which waits, and what is left in the pipes. A descendant may hold them open
-  // and write on, so the end of file is not waited for.
+  // Takes the exit status, which waits, and what is left in the pipes. A descendant may hold them
+  // open and write on, so the end of file is not waited for.
   SubprocessResult Finish() {
     for (size_t drained = 0; drained < kDrainLimit;) {
       const size_t got = ReadStdout() + ReadStderr();
@@ -258,7 +260,8 @@ class Running {
     }
     if (result_.output_too_large) KillTree(pid_);
     siginfo_t info = {};
-    while (waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED) != 0 && errno == EINTR) {
+    while (waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED) != 0 &&
+           errno == EINTR) {
     }
     if (info.si_code == CLD_EXITED) {
       result_.exit_code = info.si_status;

@@ -3,13 +3,13 @@
 //
 // The program gets a session (and so a process group) of its own, no descriptor but 0, 1 and 2, no
 // blocked or ignored signal, and stdin as a regular file (a memfd), so that no peer can stall the
-// writer. It is spawned as with vfork: the cost does not grow with the size of the daemon, and other
-// threads go on.
+// writer. It is spawned as with vfork: the cost does not grow with the size of the daemon, and
+// other threads go on.
 //
-// When the deadline passes, or stdout grows beyond its bound, the process group and what else descends
-// from the program is killed by SIGKILL. The program is always reaped: one that outlives SIGKILL for two
-// seconds (uninterruptible sleep) is reaped by a later call. Descendants that it leaves behind after a
-// normal exit stay, and their hold on the pipes delays nothing.
+// When the deadline passes, or stdout grows beyond its bound, the process group and what else
+// descends from the program is killed by SIGKILL. The program is always reaped: one that outlives
+// SIGKILL for two seconds (uninterruptible sleep) is reaped by a later call. Descendants that it
+// leaves behind after a normal exit stay, and their hold on the pipes delays nothing.
 //
 // The process must not ignore SIGCHLD, nor reap children it does not know.
 #ifndef BERTH_BASE_SUBPROCESS_H_
@@ -43,13 +43,14 @@ struct SubprocessResult {
   int signal = 0;
   std::string stdout_data;
   std::string stderr_tail;
-  // True if we killed it at the deadline or for its output; then the rest is what was seen until then.
+  // True if we killed it at the deadline or for its output; then the rest is what was seen until
+  // then.
   bool timed_out = false;
   bool output_too_large = false;
 };
 
-// Any thread may call it; it blocks until the program has ended. An error means that the program was
-// not started (NotFound, PermissionDenied, ResourceExhausted, ...); all else is in the result.
+// Any thread may call it; it blocks until the program has ended. An error means that the program
+// was not started (NotFound, PermissionDenied, ResourceExhausted, ...); all else is in the result.
 // A deadline in the past still kills a program that was started just before.
 absl::StatusOr<SubprocessResult> RunSubprocess(const SubprocessOptions& options,
                                                absl::Time deadline = absl::InfiniteFuture());

@@ -23,7 +23,7 @@ SubprocessOptions Shell(const std::string& script) {
 }
 
 SubprocessResult RunProgram(const SubprocessOptions& options,
-                     absl::Duration timeout = absl::Seconds(20)) {
+                            absl::Duration timeout = absl::Seconds(20)) {
   absl::StatusOr<SubprocessResult> result = RunSubprocess(options, absl::Now() + timeout);
   EXPECT_TRUE(result.ok()) << result.status();
   return result.value_or(SubprocessResult{});
@@ -99,8 +99,8 @@ TEST(SubprocessTest, AMissingProgramIsAnError) {
 
 TEST(SubprocessTest, TheDeadlineKillsTheGroupAndWhatLeftIt) {
   const absl::Time start = absl::Now();
-  const SubprocessResult result =
-      RunProgram(Shell("sleep 100 & echo $!; setsid sleep 100 & echo $!; wait"), absl::Milliseconds(150));
+  const SubprocessResult result = RunProgram(
+      Shell("sleep 100 & echo $!; setsid sleep 100 & echo $!; wait"), absl::Milliseconds(150));
   EXPECT_TRUE(result.timed_out);
   EXPECT_EQ(result.signal, SIGKILL);
   EXPECT_LT(absl::Now() - start, absl::Seconds(5));
@@ -113,7 +113,8 @@ TEST(SubprocessTest, TheDeadlineKillsTheGroupAndWhatLeftIt) {
 }
 
 TEST(SubprocessTest, TooMuchOutputKills) {
-  SubprocessOptions options = Shell("while :; do echo 0123456789012345678901234567890123456789; done");
+  SubprocessOptions options =
+      Shell("while :; do echo 0123456789012345678901234567890123456789; done");
   options.stdout_limit = 100000;
   const SubprocessResult result = RunProgram(options);
   EXPECT_TRUE(result.output_too_large);
@@ -122,7 +123,8 @@ TEST(SubprocessTest, TooMuchOutputKills) {
 }
 
 TEST(SubprocessTest, OfStderrTheTailIsKept) {
-  SubprocessOptions options = Shell("i=0; while [ $i -lt 2000 ]; do echo line$i >&2; i=$((i+1)); done");
+  SubprocessOptions options =
+      Shell("i=0; while [ $i -lt 2000 ]; do echo line$i >&2; i=$((i+1)); done");
   options.stderr_tail = 9;
   EXPECT_EQ(RunProgram(options).stderr_tail, "line1999\n");
 }

@@ -34,7 +34,8 @@ bool IsTooDeep(absl::string_view text) {
 
 absl::StatusOr<json> ParseJsonObject(absl::string_view text) {
   if (IsTooDeep(text)) {
-    return absl::InvalidArgumentError(absl::StrCat("JSON nested deeper than ", kDeepest, " levels"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("JSON nested deeper than ", kDeepest, " levels"));
   }
   json parsed = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) return absl::InvalidArgumentError("not valid JSON");

@@ -11,8 +11,8 @@
 
 namespace berth {
 
-// Parses one JSON object. InvalidArgument if `text` is anything else, not UTF-8, or nested deeper than
-// 64 levels (writing JSON recurses). The caller bounds the size.
+// Parses one JSON object. InvalidArgument if `text` is anything else, not UTF-8, or nested deeper
+// than 64 levels (writing JSON recurses). The caller bounds the size.
 absl::StatusOr<nlohmann::json> ParseJsonObject(absl::string_view text);
 
 // Compact text. Bytes that are not UTF-8 are replaced.

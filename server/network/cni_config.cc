@@ -28,7 +28,8 @@ constexpr VersionName kVersions[] = {{CniVersion::k0_3_0, "0.3.0"},
                                      {CniVersion::k1_0_0, "1.0.0"},
                                      {CniVersion::k1_1_0, "1.1.0"}};
 
-// "Must start with an alphanumeric character, optionally followed by alphanumeric characters, _ . -"
+// "Must start with an alphanumeric character, optionally followed by alphanumeric characters, _ .
+// -"
 absl::Status CheckName(const std::string& name) {
   const bool characters = std::all_of(name.begin(), name.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
@@ -110,8 +111,8 @@ absl::StatusOr<CniVersion> ParseCniVersion(absl::string_view text) {
   for (const VersionName& known : kVersions) {
     if (text == known.text) return known.version;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("cniVersion: `", text, "` is not served (0.3.0, 0.3.1, 0.4.0, 1.0.0 and 1.1.0 are)"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "cniVersion: `", text, "` is not served (0.3.0, 0.3.1, 0.4.0, 1.0.0 and 1.1.0 are)"));
 }
 
 absl::string_view CniVersionText(CniVersion version) {
@@ -147,7 +148,8 @@ absl::StatusOr<CniConfigList> ParseCniConfigList(absl::string_view text) {
 absl::StatusOr<CniConfigList> ParseCniConfig(absl::string_view text) {
   ASSIGN_OR_RETURN(json object, ParseJsonObject(text));
   if (object.contains("plugins") && !object.contains("type")) {
-    return absl::InvalidArgumentError("type: missing (a list of plugins belongs in a .conflist file)");
+    return absl::InvalidArgumentError(
+        "type: missing (a list of plugins belongs in a .conflist file)");
   }
   ASSIGN_OR_RETURN(CniConfigList list, HeadOf(object));
   ASSIGN_OR_RETURN(CniPlugin plugin, PluginOf(std::move(object)));
@@ -168,7 +170,8 @@ json PluginInput(const CniConfigList& list, const CniPlugin& plugin, const json&
   }
   for (const auto& [name, argument] : capability_args.items()) {
     const auto declared = capabilities.find(name);
-    if (declared != capabilities.end() && *declared == true) input["runtimeConfig"][name] = argument;
+    if (declared != capabilities.end() && *declared == true)
+      input["runtimeConfig"][name] = argument;
   }
   input.erase("prevResult");
   if (!prev_result.is_null()) input["prevResult"] = prev_result;

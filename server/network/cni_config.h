@@ -38,7 +38,8 @@ struct CniConfigList {
   std::string ToJson() const;
 };
 
-// A .conflist. InvalidArgument names the field. Of `cniVersions` the highest that is served is taken.
+// A .conflist. InvalidArgument names the field. Of `cniVersions` the highest that is served is
+// taken.
 absl::StatusOr<CniConfigList> ParseCniConfigList(absl::string_view text);
 
 // A .conf or .json: one plugin, as a list of one.
@@ -47,7 +48,8 @@ absl::StatusOr<CniConfigList> ParseCniConfig(absl::string_view text);
 // What one plugin gets on stdin: its configuration with the list's name and version, the capability
 // arguments that it declares as `runtimeConfig`, and `prev_result` unless that is null.
 nlohmann::json PluginInput(const CniConfigList& list, const CniPlugin& plugin,
-                           const nlohmann::json& capability_args, const nlohmann::json& prev_result);
+                           const nlohmann::json& capability_args,
+                           const nlohmann::json& prev_result);
 
 }  // namespace berth
 

@@ -19,7 +19,8 @@ namespace berth {
 namespace {
 
 constexpr size_t kLargestFile = 1u << 20;
-// IN_CREATE: links appear without being written. IN_ATTRIB: permissions, and the directory's own removal.
+// IN_CREATE: links appear without being written. IN_ATTRIB: permissions, and the directory's own
+// removal.
 constexpr uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
                              IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
 
@@ -67,8 +68,7 @@ LoadResult Load(const std::string& directory) {
   if (!names.ok() && !absl::IsNotFound(names.status())) {
     return {Uninitialized(names.status().message()), !IsPassing(names.status())};
   }
-  LoadResult result = {
-      Uninitialized(absl::StrCat("no network configuration in ", directory))};
+  LoadResult result = {Uninitialized(absl::StrCat("no network configuration in ", directory))};
   if (!names.ok()) return result;
   bool first = true;
   for (const std::string& name : *names) {

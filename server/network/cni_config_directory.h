@@ -17,16 +17,17 @@
 
 namespace berth {
 
-// Thread-safe. There is no thread and no timer behind it: a change is noticed when the configuration is
-// asked for, by one inotify descriptor that is read then. Where inotify is exhausted, the names, sizes
-// and times of the files are compared instead.
+// Thread-safe. There is no thread and no timer behind it: a change is noticed when the
+// configuration is asked for, by one inotify descriptor that is read then. Where inotify is
+// exhausted, the names, sizes and times of the files are compared instead.
 class CniConfigDirectory {
  public:
   explicit CniConfigDirectory(std::string directory) : directory_(std::move(directory)) {}
 
-  // The first valid configuration in lexical order of the *.conflist, *.conf and *.json files; files that
-  // are not valid are logged once for each change and passed over. FailedPrecondition with the reason:
-  // `cni config uninitialized: no network configuration in DIR`, or what is wrong with the first file.
+  // The first valid configuration in lexical order of the *.conflist, *.conf and *.json files;
+  // files that are not valid are logged once for each change and passed over. FailedPrecondition
+  // with the reason: `cni config uninitialized: no network configuration in DIR`, or what is wrong
+  // with the first file.
   absl::StatusOr<std::shared_ptr<const CniConfigList>> Current();
 
  private:

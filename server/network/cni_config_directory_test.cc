@@ -27,7 +27,8 @@ class CniConfigDirectoryTest : public testing::Test {
     ASSERT_TRUE(WriteFileAtomically(directory_ + "/" + file, text, 0644).ok());
   }
   static std::string List(const std::string& name) {
-    return absl::StrCat(R"({"cniVersion":"1.0.0","name":")", name, R"(","plugins":[{"type":"a"}]})");
+    return absl::StrCat(R"({"cniVersion":"1.0.0","name":")", name,
+                        R"(","plugins":[{"type":"a"}]})");
   }
   static std::string NameIn(CniConfigDirectory* directory) {
     const auto current = directory->Current();

@@ -39,10 +39,10 @@ TEST(CniConfigTest, ASinglePluginIsAListOfOne) {
   EXPECT_EQ(list->version, CniVersion::k0_3_1);
   ASSERT_EQ(list->plugins.size(), 1);
   EXPECT_EQ(list->plugins[0].config["mtu"], 9);
-  EXPECT_THAT(std::string(ParseCniConfig(R"({"cniVersion":"0.3.1","name":"n","plugins":[]})")
-                              .status()
-                              .message()),
-              HasSubstr(".conflist"));
+  EXPECT_THAT(
+      std::string(
+          ParseCniConfig(R"({"cniVersion":"0.3.1","name":"n","plugins":[]})").status().message()),
+      HasSubstr(".conflist"));
 }
 
 TEST(CniConfigTest, TheHighestServedVersionIsTaken) {

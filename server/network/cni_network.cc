@@ -143,8 +143,9 @@ absl::StatusOr<Run> RunOf(const Attachment& attachment, absl::string_view comman
   return run;
 }
 
-// A result for an attachment that was never finished, from what its interface has by now. Some plugins
-// (firewall) find their rules by the addresses in it only. Null if the interface has no address.
+// A result for an attachment that was never finished, from what its interface has by now. Some
+// plugins (firewall) find their rules by the addresses in it only. Null if the interface has no
+// address.
 json ResultFromNetns(const Attachment& attachment, const Run& run) {
   if (run.call.netns.empty()) return nullptr;
   const absl::StatusOr<std::vector<std::string>> addresses =
@@ -202,8 +203,8 @@ class CniNetwork : public Network {
     const absl::Status undone =
         RemoveAdded(*attachment, added, absl::Now() + options_.plugin_timeout);
     if (undone.ok()) return result.status();
-    return Annotate(result.status(), absl::StrCat("something may be left, since ",
-                                                  undone.message(), "; adding had failed"));
+    return Annotate(result.status(), absl::StrCat("something may be left, since ", undone.message(),
+                                                  "; adding had failed"));
   }
 
   absl::Status Remove(const Attachment& attachment, absl::Time deadline) override {
@@ -228,9 +229,9 @@ class CniNetwork : public Network {
   }
 
   // Runs DEL backwards, and stops at the first failure as the specification has it: what is left is
-  // tried again by the next call. A plugin whose ADD did not succeed (its index is `added` or more) stops
-  // nothing: else a misconfigured one would cost an address with each attempt. One that was not even
-  // run can leave nothing.
+  // tried again by the next call. A plugin whose ADD did not succeed (its index is `added` or more)
+  // stops nothing: else a misconfigured one would cost an address with each attempt. One that was
+  // not even run can leave nothing.
   absl::Status RemoveAdded(const Attachment& attachment, size_t added, absl::Time deadline) {
     ASSIGN_OR_RETURN(Run run, RunOf(attachment, "DEL"));
     if (!IsNetns(run.call.netns)) run.call.netns.clear();
@@ -263,10 +264,10 @@ class CniNetwork : public Network {
         absl::StrCat("network.cni.", absl::AsciiStrToLower(run.call.command), ".", plugin.type);
     if (absl::Status status = Failpoint(failpoint); !status.ok()) return {.status = status};
     const absl::Time start = absl::Now();
-    CniOutcome outcome = RunCniPlugin(
-        options_.plugin_directories, plugin.type, run.list.name, run.call,
-        DumpJson(PluginInput(run.list, plugin, run.capability_args, prev_result)),
-        std::min(deadline, start + options_.plugin_timeout));
+    CniOutcome outcome =
+        RunCniPlugin(options_.plugin_directories, plugin.type, run.list.name, run.call,
+                     DumpJson(PluginInput(run.list, plugin, run.capability_args, prev_result)),
+                     std::min(deadline, start + options_.plugin_timeout));
     if (options_.observer) options_.observer(plugin.type, run.call.command, absl::Now() - start);
     return outcome;
   }

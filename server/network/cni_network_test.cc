@@ -22,9 +22,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr char kResult[] =
-    R"({"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],)"
-    R"("ips":[{"address":"10.1.2.3/24","interface":0}]})";
+constexpr char kResult[] = R"({"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],)"
+                           R"("ips":[{"address":"10.1.2.3/24","interface":0}]})";
 
 class CniNetworkTest : public testing::Test {
  protected:
@@ -49,20 +48,22 @@ class CniNetworkTest : public testing::Test {
   // A plugin that logs `COMMAND NAME`, keeps its input and environment, and runs `script`.
   void Plugin(const std::string& name, const std::string& script) {
     const std::string path = root_ + "/bin/" + name;
-    const std::string text = absl::StrCat(
-        "#!/bin/sh\necho \"$CNI_COMMAND ", name, "\" >>", root_, "/calls\n", "cat >", root_, "/",
-        name, ".$CNI_COMMAND.json\n", "env >", root_, "/", name, ".$CNI_COMMAND.env\n", script, "\n");
+    const std::string text =
+        absl::StrCat("#!/bin/sh\necho \"$CNI_COMMAND ", name, "\" >>", root_, "/calls\n", "cat >",
+                     root_, "/", name, ".$CNI_COMMAND.json\n", "env >", root_, "/", name,
+                     ".$CNI_COMMAND.env\n", script, "\n");
     ASSERT_TRUE(WriteFileAtomically(path, text, 0755).ok());
   }
   void Answering(const std::string& name) {
     Plugin(name, absl::StrCat("[ $CNI_COMMAND = ADD ] && echo '", kResult, "'; exit 0"));
   }
   void Configure(const std::string& plugins, const std::string& version = "1.0.0") {
-    ASSERT_TRUE(WriteFileAtomically(root_ + "/net.d/10.conflist",
-                                    absl::StrCat(R"({"cniVersion":")", version,
-                                                 R"(","name":"testnet","plugins":[)", plugins, "]}"),
-                                    0644)
-                    .ok());
+    ASSERT_TRUE(
+        WriteFileAtomically(root_ + "/net.d/10.conflist",
+                            absl::StrCat(R"({"cniVersion":")", version,
+                                         R"(","name":"testnet","plugins":[)", plugins, "]}"),
+                            0644)
+            .ok());
   }
   Network& network() {
     if (network_ == nullptr) network_ = NewCniNetwork(options_);
@@ -177,8 +178,9 @@ TEST_F(CniNetworkTest, APluginThatFailsBothWaysDoesNotKeepWhatOthersAdded) {
     Plugin(broken, R"(echo '{"code":1,"msg":"incompatible version"}'; exit 1)");
   }
   const absl::Status status = Add().status();
-  EXPECT_THAT(std::string(status.message()),
-              testing::StartsWith("something may be left, since cni plugin two (network testnet, DEL)"));
+  EXPECT_THAT(
+      std::string(status.message()),
+      testing::StartsWith("something may be left, since cni plugin two (network testnet, DEL)"));
   EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL three", "DEL two", "DEL one"));
 }
 
@@ -191,8 +193,9 @@ TEST_F(CniNetworkTest, AHungPluginIsKilledAndNamed) {
   const absl::Status status = Add().status();
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(status.message(),
-            "cni plugin slow (network testnet, ADD): no answer within 200ms, killed, stderr: stuck");
+  EXPECT_EQ(
+      status.message(),
+      "cni plugin slow (network testnet, ADD): no answer within 200ms, killed, stderr: stuck");
   EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD slow", "DEL slow", "DEL one"));
 }
 
@@ -210,7 +213,8 @@ TEST_F(CniNetworkTest, BadOutputIsRefusedAndTakenDown) {
       {"true", "its result: not valid JSON"},
       {"echo '{\"ip4\":{\"ip\":\"10.0.0.2/24\"}}'", "ip4, ip6"},
       {"echo '{\"ips\":[{\"address\":\"10.0.0.300/24\"}]}'", "ips[0]: address"},
-      {"echo '{\"cniVersion\":\"1.0.0\"}'", "cni network testnet: the result has no address for eth0"},
+      {"echo '{\"cniVersion\":\"1.0.0\"}'",
+       "cni network testnet: the result has no address for eth0"},
       {"head -c 2000000 /dev/zero", "bytes of output, killed"},
       {"echo 'no JSON' ; echo why >&2; exit 4", "exit code 4, stderr: why, printed: no JSON"},
       {"printf 'a\\001b'; exit 4", "printed: a\\001b"},
@@ -293,8 +297,9 @@ TEST_F(CniNetworkTest, BadRequestsNameTheField) {
   };
   EXPECT_THAT(error([](auto* r) { r->pod_name = "a;b"; }), HasSubstr("metadata.name: "));
   EXPECT_THAT(error([](auto* r) { r->interface = "a/b"; }), HasSubstr("interface: "));
-  EXPECT_THAT(error([](auto* r) { r->port_mappings = {{.container_port = 1, .host_port = 70000}}; }),
-              HasSubstr("port_mappings[0].host_port"));
+  EXPECT_THAT(
+      error([](auto* r) { r->port_mappings = {{.container_port = 1, .host_port = 70000}}; }),
+      HasSubstr("port_mappings[0].host_port"));
   EXPECT_THAT(error([](auto* r) { r->port_mappings = {{.host_port = 1}}; }),
               HasSubstr("port_mappings[0].container_port"));
   EXPECT_THAT(error([](auto* r) {

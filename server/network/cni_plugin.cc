@@ -92,15 +92,14 @@ void TakeErrorObject(const json& error, const SubprocessResult& result, CniOutco
 CniOutcome OutcomeOf(SubprocessResult result, absl::Duration timeout) {
   CniOutcome outcome;
   if (result.timed_out) {
-    outcome.status = absl::DeadlineExceededError(
-        absl::StrCat("no answer within ", absl::FormatDuration(absl::Ceil(timeout, absl::Milliseconds(1))),
-                     ", killed", result.stderr_tail.empty() ? "" : ", stderr: ",
-                     Quote(result.stderr_tail)));
+    outcome.status = absl::DeadlineExceededError(absl::StrCat(
+        "no answer within ", absl::FormatDuration(absl::Ceil(timeout, absl::Milliseconds(1))),
+        ", killed", result.stderr_tail.empty() ? "" : ", stderr: ", Quote(result.stderr_tail)));
     return outcome;
   }
   if (result.output_too_large) {
-    outcome.status = absl::InternalError(
-        absl::StrCat("more than ", kLargestOutput, " bytes of output, killed"));
+    outcome.status =
+        absl::InternalError(absl::StrCat("more than ", kLargestOutput, " bytes of output, killed"));
     return outcome;
   }
   if (result.exit_code != 0) {

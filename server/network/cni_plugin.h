@@ -25,9 +25,9 @@ struct CniCall {
 };
 
 struct CniOutcome {
-  // OK if the plugin ended with exit code 0. Else it names plugin, network, command, code and message:
-  // DeadlineExceeded if it was killed at the deadline, Unavailable for code 11 (try again later),
-  // FailedPrecondition if it isn't in the plugin directories, Internal for the rest.
+  // OK if the plugin ended with exit code 0. Else it names plugin, network, command, code and
+  // message: DeadlineExceeded if it was killed at the deadline, Unavailable for code 11 (try again
+  // later), FailedPrecondition if it isn't in the plugin directories, Internal for the rest.
   absl::Status status;
   // The code that the plugin printed, 0 if none.
   int code = 0;

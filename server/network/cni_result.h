@@ -29,13 +29,14 @@ struct CniResult {
   nlohmann::json raw;
 };
 
-// InvalidArgument names the field: types, addresses, prefix lengths, indexes and counts are checked.
-// A result without ips or interfaces is fine here. One that says another served version is taken and
-// converted; the form of 0.1.0 and 0.2.0 (ip4, ip6) is refused.
+// InvalidArgument names the field: types, addresses, prefix lengths, indexes and counts are
+// checked. A result without ips or interfaces is fine here. One that says another served version is
+// taken and converted; the form of 0.1.0 and 0.2.0 (ip4, ip6) is refused.
 absl::StatusOr<CniResult> ParseCniResult(absl::string_view text, CniVersion version);
 
-// The addresses of the pod's interface, in the order of the result: those tied to an interface named
-// `interface` in a sandbox, and those tied to none. FailedPrecondition if there is no such address.
+// The addresses of the pod's interface, in the order of the result: those tied to an interface
+// named `interface` in a sandbox, and those tied to none. FailedPrecondition if there is no such
+// address.
 absl::StatusOr<std::vector<std::string>> PodIps(const CniResult& result,
                                                 const std::string& interface);
 

@@ -37,7 +37,8 @@ TEST(CniResultTest, AddressesOfThePodsInterfaceComeInOrder) {
 
 TEST(CniResultTest, AResultWithoutAnAddressForThePodIsNoNetwork) {
   const auto result = ParseCniResult(R"({"interfaces":[{"name":"eth0"}],
-      "ips":[{"address":"10.1.2.3/16","interface":0}]})", CniVersion::k1_0_0);
+      "ips":[{"address":"10.1.2.3/16","interface":0}]})",
+                                     CniVersion::k1_0_0);
   ASSERT_TRUE(result.ok()) << result.status();  // eth0 is the host's: no sandbox.
   EXPECT_EQ(PodIps(*result, "eth0").status().message(), "the result has no address for eth0");
 }
@@ -66,16 +67,17 @@ TEST(CniResultTest, ErrorsNameTheField) {
   EXPECT_EQ(ErrorOf(R"({"dns":{"search":["a",1]}})"), "dns: search[1]: not a string");
   EXPECT_THAT(ErrorOf(absl::StrCat(R"({"routes":[)", std::string(600, ' '), "7]}")),
               HasSubstr("routes[0]"));
-  for (const char* address : {"10.0.0.1", "10.0.0.1/33", "10.0.0/8", "::1/128", "0.0.0.0/0",
-                              "127.0.0.1/8", "224.0.0.1/4", "fd00::1/129", "fd00::1/-1", "/", "",
-                              "10.0.0.1/8x"}) {
+  for (const char* address :
+       {"10.0.0.1", "10.0.0.1/33", "10.0.0/8", "::1/128", "0.0.0.0/0", "127.0.0.1/8", "224.0.0.1/4",
+        "fd00::1/129", "fd00::1/-1", "/", "", "10.0.0.1/8x"}) {
     EXPECT_THAT(ErrorOf(absl::StrCat(R"({"ips":[{"address":")", address, R"("}]})")),
                 HasSubstr("ips[0]: address: "));
   }
   for (const char* index : {"1", "-1", "\"0\"", "0.5", "4294967296"}) {
-    EXPECT_EQ(ErrorOf(absl::StrCat(R"({"interfaces":[{"name":"eth0"}],"ips":[{"address":"10.0.0.1/8",)",
-                                   R"("interface":)", index, "}]}")),
-              "ips[0]: interface: not an index into interfaces");
+    EXPECT_EQ(
+        ErrorOf(absl::StrCat(R"({"interfaces":[{"name":"eth0"}],"ips":[{"address":"10.0.0.1/8",)",
+                             R"("interface":)", index, "}]}")),
+        "ips[0]: interface: not an index into interfaces");
   }
 }
 

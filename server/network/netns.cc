@@ -157,7 +157,8 @@ absl::Status NetnsDirectory::Unpin(const PodId& pod) { return UnpinName(NameOf(p
 
 absl::Status NetnsDirectory::UnpinName(const std::string& name) {
   if (!absl::StartsWith(name, PrefixOf(instance_)) || absl::StrContains(name, '/')) {
-    return absl::InvalidArgumentError(absl::StrCat("unpin netns `", name, "`: not of this instance"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unpin netns `", name, "`: not of this instance"));
   }
   RETURN_IF_ERROR_WITH(Failpoint("network.netns.unpin"), name);
   return UnpinPath(absl::StrCat(directory_, "/", name));

@@ -1,8 +1,8 @@
 // Network namespaces pinned by name below /run/netns, as `ip netns` and CNI plugins expect them.
 //
-// A pod's namespace is made by its keeper; the daemon pins it by a bind mount, so that CNI DEL still
-// finds it after the keeper's death. Names are `berth-INSTANCE-POD16`, POD16 the first 16 digits of
-// the pod's ID: a daemon sweeps the names of its own instance only.
+// A pod's namespace is made by its keeper; the daemon pins it by a bind mount, so that CNI DEL
+// still finds it after the keeper's death. Names are `berth-INSTANCE-POD16`, POD16 the first 16
+// digits of the pod's ID: a daemon sweeps the names of its own instance only.
 //
 //   NetnsDirectory netns(instance);
 //   UniqueFd fd = OpenFile(StrCat("/proc/", pid, "/ns/net"), O_RDONLY);
@@ -11,7 +11,8 @@
 //   ...
 //   netns.Unpin(pod);
 //
-// A crash leaves at most a pinned namespace or an empty file; List() shows both, Unpin() removes both.
+// A crash leaves at most a pinned namespace or an empty file; List() shows both, Unpin() removes
+// both.
 #ifndef BERTH_SERVER_NETWORK_NETNS_H_
 #define BERTH_SERVER_NETWORK_NETNS_H_
 
@@ -36,8 +37,8 @@ class NetnsDirectory {
   // Where the pod's namespace is or would be pinned. Pure.
   std::string PathOf(const PodId& pod) const;
 
-  // Pins the namespace behind `netns_fd` and returns its path. Replaces what has the name already (a
-  // crash left it). Makes the directory, and makes it a shared mount, on first use.
+  // Pins the namespace behind `netns_fd` and returns its path. Replaces what has the name already
+  // (a crash left it). Makes the directory, and makes it a shared mount, on first use.
   absl::StatusOr<std::string> Pin(const PodId& pod, int netns_fd);
 
   // Unmounts and removes the name; a missing one is OK. The namespace lives on while a process or
@@ -63,8 +64,8 @@ class NetnsDirectory {
 // True if `path` is a network namespace now (pinned, not an empty file).
 bool IsNetns(const std::string& path);
 
-// Sets the interface `lo` of the namespace up by netlink. Works in a short-lived thread that joins the
-// namespace; the caller's thread stays where it is.
+// Sets the interface `lo` of the namespace up by netlink. Works in a short-lived thread that joins
+// the namespace; the caller's thread stays where it is.
 absl::Status BringLoopbackUp(int netns_fd);
 
 }  // namespace berth

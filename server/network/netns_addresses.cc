@@ -26,7 +26,7 @@ int PrefixLength(const uint8_t* mask, size_t size) {
 }
 
 template <typename SocketAddress, typename Address>
-std::string Cidr(const ifaddrs& entry, int family, Address SocketAddress::*member) {
+std::string Cidr(const ifaddrs& entry, int family, Address SocketAddress::* member) {
   const Address& address = reinterpret_cast<const SocketAddress*>(entry.ifa_addr)->*member;
   const Address& mask = reinterpret_cast<const SocketAddress*>(entry.ifa_netmask)->*member;
   char text[INET6_ADDRSTRLEN];
@@ -47,7 +47,8 @@ absl::StatusOr<std::vector<std::string>> JoinAndList(int netns_fd, const std::st
   absl::Cleanup free_all = [all] { freeifaddrs(all); };
   std::vector<std::string> addresses;
   for (const ifaddrs* entry = all; entry != nullptr; entry = entry->ifa_next) {
-    if (interface != entry->ifa_name || entry->ifa_addr == nullptr || entry->ifa_netmask == nullptr) {
+    if (interface != entry->ifa_name || entry->ifa_addr == nullptr ||
+        entry->ifa_netmask == nullptr) {
       continue;
     }
     if (entry->ifa_addr->sa_family == AF_INET) {
@@ -67,7 +68,8 @@ absl::StatusOr<std::vector<std::string>> NetnsAddresses(const std::string& netns
   absl::StatusOr<std::vector<std::string>> addresses = std::vector<std::string>();
   std::thread([&] { addresses = JoinAndList(netns.get(), interface); }).join();
   if (!addresses.ok()) {
-    return Annotate(addresses.status(), absl::StrCat("addresses of ", interface, " in ", netns_path));
+    return Annotate(addresses.status(),
+                    absl::StrCat("addresses of ", interface, " in ", netns_path));
   }
   return addresses;
 }

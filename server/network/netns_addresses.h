@@ -9,8 +9,8 @@
 
 namespace berth {
 
-// In CIDR form, without IPv6 link-local ones; empty if there is no such interface. Works in a short-lived
-// thread that joins the namespace.
+// In CIDR form, without IPv6 link-local ones; empty if there is no such interface. Works in a
+// short-lived thread that joins the namespace.
 absl::StatusOr<std::vector<std::string>> NetnsAddresses(const std::string& netns_path,
                                                         const std::string& interface);
 

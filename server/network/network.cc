@@ -17,7 +17,7 @@ constexpr int kFormat = 1;
 // The members of the record: ToJson and FromJson walk the same table.
 struct Member {
   const char* key;
-  std::string Attachment::*field;
+  std::string Attachment::* field;
 };
 constexpr Member kMembers[] = {
     {"networkName", &Attachment::network_name},

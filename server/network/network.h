@@ -1,16 +1,18 @@
 // A pod's network as the pod flows see it.
 //
-// Vocabulary: an *attachment* is one pod's connection to the node's network. Its record holds all that
-// taking it down needs: the configuration as it was, the arguments, and the result once there is one.
+// Vocabulary: an *attachment* is one pod's connection to the node's network. Its record holds all
+// that taking it down needs: the configuration as it was, the arguments, and the result once there
+// is one.
 //
 // Life cycle, with the commits that the caller makes:
 //
-//   ASSIGN_OR_RETURN(Attachment attachment, network.Prepare(request));   // pure: nothing has happened
-//   store.PutAttachment(attachment.ToJson())         COMMIT, FULL: the intent, before any plugin runs
-//   ASSIGN_OR_RETURN(NetworkResult result, network.Add(&attachment, deadline));
+//   ASSIGN_OR_RETURN(Attachment attachment, network.Prepare(request));   // pure: nothing has
+//   happened store.PutAttachment(attachment.ToJson())         COMMIT, FULL: the intent, before any
+//   plugin runs ASSIGN_OR_RETURN(NetworkResult result, network.Add(&attachment, deadline));
 //   store.PutAttachment(attachment.ToJson())         COMMIT: with the result, together with the pod
 //   ...
-//   network.Remove(attachment, deadline)             may be repeated; after it the record is removed
+//   network.Remove(attachment, deadline)             may be repeated; after it the record is
+//   removed
 //
 // Whatever record is found after a crash, with or without a result, goes to Remove. A reboot or the
 // keeper's death may have taken the namespace with it: Remove looks, and tells plugins.
@@ -99,16 +101,16 @@ struct NetworkResult {
   DnsConfig dns;
 };
 
-// The addresses and the rest of an attachment with a result, e.g. after a restart. FailedPrecondition
-// if it has none yet.
+// The addresses and the rest of an attachment with a result, e.g. after a restart.
+// FailedPrecondition if it has none yet.
 absl::StatusOr<NetworkResult> ResultOf(const Attachment& attachment);
 
 class Network {
  public:
   virtual ~Network() = default;
 
-  // OK, or FailedPrecondition with the reason for NetworkReady=false, such as `cni config uninitialized:
-  // no network configuration in /etc/cni/net.d`. Cheap enough for each Status call.
+  // OK, or FailedPrecondition with the reason for NetworkReady=false, such as `cni config
+  // uninitialized: no network configuration in /etc/cni/net.d`. Cheap enough for each Status call.
   virtual absl::Status Ready() = 0;
 
   // Snapshots the present configuration and computes the arguments. No plugin runs.
@@ -116,10 +118,10 @@ class Network {
   virtual absl::StatusOr<Attachment> Prepare(const AttachRequest& request) = 0;
 
   // Attaches the pod and fills attachment->result_json. On any failure what was done is taken down
-  // again before it returns, with a deadline of its own; only if that fails too (the message says so)
-  // is there something left for a later Remove. The record may then be removed or kept: Remove of an
-  // attachment that never was is OK.
-  // DeadlineExceeded names the plugin that hung: it is killed, with its children.
+  // again before it returns, with a deadline of its own; only if that fails too (the message says
+  // so) is there something left for a later Remove. The record may then be removed or kept: Remove
+  // of an attachment that never was is OK. DeadlineExceeded names the plugin that hung: it is
+  // killed, with its children.
   virtual absl::StatusOr<NetworkResult> Add(Attachment* attachment, absl::Time deadline) = 0;
 
   // Takes an attachment down. Needs nothing but the record: neither the namespace nor the present

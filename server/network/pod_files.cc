@@ -44,8 +44,8 @@ absl::Status CheckEntries(absl::string_view field, const std::vector<std::string
     bytes += entry.size();
   }
   if (entries.size() > kMostEntries || bytes > kMostBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("dns_config.", field, ": more than ", kMostEntries,
-                                                   " entries or ", kMostBytes, " bytes"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "dns_config.", field, ": more than ", kMostEntries, " entries or ", kMostBytes, " bytes"));
   }
   return absl::OkStatus();
 }
@@ -82,15 +82,17 @@ absl::StatusOr<std::string> RenderResolvConf(const DnsConfig& dns) {
   RETURN_IF_ERROR(CheckEntries("searches", dns.searches));
   RETURN_IF_ERROR(CheckEntries("options", dns.options));
   std::string text;
-  if (!dns.searches.empty()) absl::StrAppend(&text, "search ", absl::StrJoin(dns.searches, " "), "\n");
+  if (!dns.searches.empty())
+    absl::StrAppend(&text, "search ", absl::StrJoin(dns.searches, " "), "\n");
   for (size_t i = 0; i < dns.servers.size(); ++i) {
     if (!IsServer(dns.servers[i])) {
-      return absl::InvalidArgumentError(absl::StrCat("dns_config.servers[", i, "]: `", dns.servers[i],
-                                                     "` is not an IP address"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("dns_config.servers[", i, "]: `", dns.servers[i], "` is not an IP address"));
     }
     absl::StrAppend(&text, "nameserver ", dns.servers[i], "\n");
   }
-  if (!dns.options.empty()) absl::StrAppend(&text, "options ", absl::StrJoin(dns.options, " "), "\n");
+  if (!dns.options.empty())
+    absl::StrAppend(&text, "options ", absl::StrJoin(dns.options, " "), "\n");
   return text;
 }
 

@@ -1,5 +1,5 @@
-// resolv.conf, hostname and hosts of a pod: files in STATE/pods/ID/ that its containers get as mounts
-// where kubelet mounts none itself. Content rules are those of containerd.
+// resolv.conf, hostname and hosts of a pod: files in STATE/pods/ID/ that its containers get as
+// mounts where kubelet mounts none itself. Content rules are those of containerd.
 //
 // The files are derived from the pod's record: after a crash they are written again.
 #ifndef BERTH_SERVER_NETWORK_POD_FILES_H_
@@ -15,8 +15,8 @@
 namespace berth {
 
 // The text of a resolv.conf, empty for an empty configuration. InvalidArgument names the field
-// (`dns_config.servers[1]`): a server that is no IP address, an entry with white space, and more than
-// 64 entries or 8 KiB of one kind are refused. Pure.
+// (`dns_config.servers[1]`): a server that is no IP address, an entry with white space, and more
+// than 64 entries or 8 KiB of one kind are refused. Pure.
 absl::StatusOr<std::string> RenderResolvConf(const DnsConfig& dns);
 
 struct PodFilesRequest {
@@ -31,10 +31,10 @@ struct PodFiles {
   std::string hosts;
 };
 
-// Writes the three files below `directory` (made with mode 0711 if missing) and returns their paths.
-// With an empty DNS configuration resolv.conf is a copy of the host's; hosts always is. A host file
-// that doesn't exist gives an empty resolv.conf, and a hosts with localhost only. May be repeated;
-// `host_etc` is /etc except in tests.
+// Writes the three files below `directory` (made with mode 0711 if missing) and returns their
+// paths. With an empty DNS configuration resolv.conf is a copy of the host's; hosts always is. A
+// host file that doesn't exist gives an empty resolv.conf, and a hosts with localhost only. May be
+// repeated; `host_etc` is /etc except in tests.
 absl::StatusOr<PodFiles> WritePodFiles(const std::string& directory, const PodFilesRequest& request,
                                        const std::string& host_etc = "/etc");
 

@@ -16,14 +16,14 @@ struct PodNamespaces {
   bool user_namespace = false;
 };
 
-// The pod's sysctls and, with a network namespace of its own, `net.ipv4.ip_unprivileged_port_start=0`
-// and `net.ipv4.ping_group_range=0 2147483647` unless the pod sets them. Keys come out in the dotted
-// form, where a `/` stands for a dot inside a component (`net.ipv4.conf.eth0/100.forwarding`), as
-// sysctl(8) has it. Pure.
+// The pod's sysctls and, with a network namespace of its own,
+// `net.ipv4.ip_unprivileged_port_start=0` and `net.ipv4.ping_group_range=0 2147483647` unless the
+// pod sets them. Keys come out in the dotted form, where a `/` stands for a dot inside a component
+// (`net.ipv4.conf.eth0/100.forwarding`), as sysctl(8) has it. Pure.
 //
 // InvalidArgument names the key: one that is not namespaced (allowed are kernel.shm*, kernel.msg*,
-// kernel.sem, fs.mqueue.* and net.*), net.* with the host's network, the others with the host's IPC, a
-// malformed key or value, one key twice in two spellings.
+// kernel.sem, fs.mqueue.* and net.*), net.* with the host's network, the others with the host's
+// IPC, a malformed key or value, one key twice in two spellings.
 absl::StatusOr<std::map<std::string, std::string>> PodSysctls(
     const std::map<std::string, std::string>& requested, const PodNamespaces& namespaces);
 

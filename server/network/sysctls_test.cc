@@ -23,10 +23,10 @@ TEST(SysctlsTest, AnOwnNetworkGetsTheDefaults) {
 }
 
 TEST(SysctlsTest, ThePodsOwnValuesWinInEitherSpelling) {
-  EXPECT_THAT(*PodSysctls({{"net/ipv4/ip_unprivileged_port_start", "80"}, {"kernel.sem", "1 2"}},
-                          {.user_namespace = true}),
-              ElementsAre(Pair("kernel.sem", "1 2"),
-                          Pair("net.ipv4.ip_unprivileged_port_start", "80")));
+  EXPECT_THAT(
+      *PodSysctls({{"net/ipv4/ip_unprivileged_port_start", "80"}, {"kernel.sem", "1 2"}},
+                  {.user_namespace = true}),
+      ElementsAre(Pair("kernel.sem", "1 2"), Pair("net.ipv4.ip_unprivileged_port_start", "80")));
 }
 
 TEST(SysctlsTest, DotsInsideAComponentSurvive) {

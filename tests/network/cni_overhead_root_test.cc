@@ -1,4 +1,5 @@
-// The time that Add takes beyond the time of its plugins: the goal is at most 1 ms for a list of three.
+// The time that Add takes beyond the time of its plugins: the goal is at most 1 ms for a list of
+// three.
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -85,14 +86,15 @@ TEST(CniOverheadTest, AddCostsLittleBeyondItsPlugins) {
     outside.push_back(took - inside);
     beyond_bare.push_back(took - bare);
   }
-  printf("Prepare and Add of three plugins that do nothing: p50 %s, p99 %s\n"
-         "  beyond spawn and wait of the bare programs: p10 %s, p50 %s\n"
-         "  outside of running them (parsing and the like): p50 %s\n",
-         absl::FormatDuration(Percentile(&total, 50)).c_str(),
-         absl::FormatDuration(Percentile(&total, 99)).c_str(),
-         absl::FormatDuration(Percentile(&beyond_bare, 10)).c_str(),
-         absl::FormatDuration(Percentile(&beyond_bare, 50)).c_str(),
-         absl::FormatDuration(Percentile(&outside, 50)).c_str());
+  printf(
+      "Prepare and Add of three plugins that do nothing: p50 %s, p99 %s\n"
+      "  beyond spawn and wait of the bare programs: p10 %s, p50 %s\n"
+      "  outside of running them (parsing and the like): p50 %s\n",
+      absl::FormatDuration(Percentile(&total, 50)).c_str(),
+      absl::FormatDuration(Percentile(&total, 99)).c_str(),
+      absl::FormatDuration(Percentile(&beyond_bare, 10)).c_str(),
+      absl::FormatDuration(Percentile(&beyond_bare, 50)).c_str(),
+      absl::FormatDuration(Percentile(&outside, 50)).c_str());
   EXPECT_LT(Percentile(&beyond_bare, 50), absl::Milliseconds(1));
   EXPECT_TRUE(RemoveTree(root).ok());
 }

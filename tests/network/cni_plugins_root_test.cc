@@ -66,13 +66,13 @@ class CniPluginsTest : public testing::Test {
     EXPECT_THAT(*netns_.List(), IsEmpty());
   }
 
-  // `rules_by_address`: with the parts that find their iptables rules at DEL by the namespace's addresses
-  // alone (bridge's ipMasq, firewall; versions 1.1.1), and leave them if it is gone.
+  // `rules_by_address`: with the parts that find their iptables rules at DEL by the namespace's
+  // addresses alone (bridge's ipMasq, firewall; versions 1.1.1), and leave them if it is gone.
   void Configure(const std::string& version, bool rules_by_address = true) {
-    std::string text = absl::StrReplaceAll(
-        kConfiguration, {{"VERSION", version},
-                         {"LEASES", root_ + "/leases"},
-                         {"MASQUERADE", rules_by_address ? "true" : "false"}});
+    std::string text =
+        absl::StrReplaceAll(kConfiguration, {{"VERSION", version},
+                                             {"LEASES", root_ + "/leases"},
+                                             {"MASQUERADE", rules_by_address ? "true" : "false"}});
     // The firewall plugin begins at 0.4.0.
     if (version < "0.4.0" || !rules_by_address) absl::StrReplaceAll({{kFirewall, ""}}, &text);
     ASSERT_TRUE(WriteFileAtomically(root_ + "/net.d/10-podnet.conflist", text, 0644).ok());
@@ -116,8 +116,8 @@ class CniPluginsTest : public testing::Test {
   }
 
   std::vector<std::string> Leases() {
-    std::vector<std::string> leases = ListDirectory(root_ + "/leases/podnet").value_or(
-        std::vector<std::string>());
+    std::vector<std::string> leases =
+        ListDirectory(root_ + "/leases/podnet").value_or(std::vector<std::string>());
     std::erase_if(leases, [](const std::string& name) {
       return name == "lock" || absl::StartsWith(name, "last_reserved_ip");
     });
@@ -170,16 +170,16 @@ TEST_F(CniPluginsTest, TwoPodsReachEachOtherAndDelLeavesNothing) {
   EXPECT_THAT(a.ips[0], testing::StartsWith("10.88."));
   EXPECT_THAT(a.ips[1], testing::StartsWith("fd00:88::"));
   for (const std::string& ip : b.ips) {
-    const auto ping = Output({"nsenter", absl::StrCat("--net=", a.path), "busybox", "ping", "-c1",
-                              "-W5", ip});
+    const auto ping =
+        Output({"nsenter", absl::StrCat("--net=", a.path), "busybox", "ping", "-c1", "-W5", ip});
     EXPECT_TRUE(ping.ok()) << ping.status();
   }
   EXPECT_TRUE(Output({"nsenter", absl::StrCat("--net=", a.path), "busybox", "ping", "-c1", "-W5",
                       "127.0.0.1"})
                   .ok());
-  EXPECT_EQ(*Output({"nsenter", absl::StrCat("--net=", a.path), "cat",
-                     "/proc/sys/net/core/somaxconn"}),
-            "321\n");
+  EXPECT_EQ(
+      *Output({"nsenter", absl::StrCat("--net=", a.path), "cat", "/proc/sys/net/core/somaxconn"}),
+      "321\n");
   Detach(&b);
   EXPECT_THAT(Leases(), SizeIs(2));
   Detach(&a);
@@ -303,12 +303,14 @@ TEST_F(CniPluginsTest, PinsAreListedReplacedAndRemoved) {
       netns_.Pin(pod, UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)).get()).status()));
   const UniqueFd first = NewNetns().value();
   const UniqueFd second = NewNetns().value();
-  ASSERT_EQ(netns_.Pin(pod, first.get()).value(), "/run/netns/berth-0123456789abcdef-bbbbbbbbbbbbbbbb");
+  ASSERT_EQ(netns_.Pin(pod, first.get()).value(),
+            "/run/netns/berth-0123456789abcdef-bbbbbbbbbbbbbbbb");
   ASSERT_TRUE(netns_.Pin(pod, second.get()).ok());
   EXPECT_TRUE(IsNetns(netns_.PathOf(pod)));
   EXPECT_THAT(*netns_.List(), ElementsAre("berth-0123456789abcdef-bbbbbbbbbbbbbbbb"));
   EXPECT_THAT(*other.List(), IsEmpty());
-  EXPECT_THAT(*Output({"ip", "netns", "list"}), HasSubstr("berth-0123456789abcdef-bbbbbbbbbbbbbbbb"));
+  EXPECT_THAT(*Output({"ip", "netns", "list"}),
+              HasSubstr("berth-0123456789abcdef-bbbbbbbbbbbbbbbb"));
   EXPECT_FALSE(netns_.UnpinName("berth-fedcba9876543210-bbbbbbbbbbbbbbbb").ok());
   EXPECT_FALSE(netns_.UnpinName("berth-0123456789abcdef-/../x").ok());
   EXPECT_TRUE(netns_.UnpinName("berth-0123456789abcdef-bbbbbbbbbbbbbbbb").ok());

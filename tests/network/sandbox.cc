@@ -57,7 +57,8 @@ absl::StatusOr<UniqueFd> Listen(int netns_fd, int port) {
 
 absl::Status EnterSandbox() {
   if (unshare(CLONE_NEWNS | CLONE_NEWNET) != 0) return ErrnoStatus("unshare");
-  if (mount("", "/", "none", MS_REC | MS_PRIVATE, nullptr) != 0) return ErrnoStatus("make private /");
+  if (mount("", "/", "none", MS_REC | MS_PRIVATE, nullptr) != 0)
+    return ErrnoStatus("make private /");
   if (mount("run", "/run", "tmpfs", MS_NOSUID, "mode=755") != 0) return ErrnoStatus("mount /run");
   ASSIGN_OR_RETURN(const UniqueFd own, OpenFile("/proc/self/ns/net", O_RDONLY));
   return BringLoopbackUp(own.get());
@@ -85,8 +86,9 @@ absl::StatusOr<std::string> Output(const std::vector<std::string>& argv) {
   }
   ASSIGN_OR_RETURN(SubprocessResult result, RunSubprocess(options, absl::Now() + kPatience));
   if (result.exit_code == 0) return std::move(result.stdout_data);
-  return absl::InternalError(absl::StrCat(absl::StrJoin(argv, " "), ": exit code ", result.exit_code,
-                                          ": ", result.stdout_data, result.stderr_tail));
+  return absl::InternalError(absl::StrCat(absl::StrJoin(argv, " "), ": exit code ",
+                                          result.exit_code, ": ", result.stdout_data,
+                                          result.stderr_tail));
 }
 
 struct TcpAnswer::Thread {

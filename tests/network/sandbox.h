@@ -11,18 +11,20 @@
 
 namespace berth {
 
-// Moves this process into new namespaces: from here on no bridge, route or iptables rule that it or a
-// plugin makes touches the host, and all of it goes when the process ends. Call before any thread.
+// Moves this process into new namespaces: from here on no bridge, route or iptables rule that it or
+// a plugin makes touches the host, and all of it goes when the process ends. Call before any
+// thread.
 absl::Status EnterSandbox();
 
 // A new network namespace, held by the descriptor.
 absl::StatusOr<UniqueFd> NewNetns();
 
-// The stdout of a program (looked up in /usr/sbin, /usr/bin, /sbin, /bin); an error if it fails or runs for
-// more than 20 s.
+// The stdout of a program (looked up in /usr/sbin, /usr/bin, /sbin, /bin); an error if it fails or
+// runs for more than 20 s.
 absl::StatusOr<std::string> Output(const std::vector<std::string>& argv);
 
-// Answers `answer` to one TCP connection to `port` in the namespace, in a thread. Listens when it returns.
+// Answers `answer` to one TCP connection to `port` in the namespace, in a thread. Listens when it
+// returns.
 class TcpAnswer {
  public:
   TcpAnswer(int netns_fd, int port, std::string answer);
