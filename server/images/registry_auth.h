@@ -1,5 +1,5 @@
-// The credentials that a caller sent with one pull. They live as long as the call: they are never
-// stored, logged, put into an error, or used for another call.
+// The credentials that a caller sent with one pull. They live as long as the pull: they are never
+// stored, logged, put into an error, or used for a pull that brought others.
 #ifndef BERTH_SERVER_IMAGES_REGISTRY_AUTH_H_
 #define BERTH_SERVER_IMAGES_REGISTRY_AUTH_H_
 
