@@ -89,7 +89,8 @@ class LayerIngest {
   virtual void Cancel() = 0;
 };
 
-// Keeps the layers that were acquired with it from Collect() until it is destroyed.
+// Keeps the layers that were acquired with it from Collect() until it is destroyed. The store must
+// outlive it.
 class LayerLease {
  public:
   virtual ~LayerLease() = default;

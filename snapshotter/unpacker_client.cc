@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -129,7 +130,10 @@ absl::StatusOr<std::unique_ptr<UnpackerClient>> UnpackerClient::Start(
   ASSIGN_OR_RETURN(const UniqueFd high_null, High(null.get()));
   ASSIGN_OR_RETURN(const UniqueFd high_control, High(control[1].get()));
   ASSIGN_OR_RETURN(const UniqueFd high_input, High(input[1].get()));
-  ASSIGN_OR_RETURN(const UniqueFd high_target, High(target));
+  const UniqueFd tree(static_cast<int>(syscall(
+      SYS_open_tree, target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
+  if (!tree) return ErrnoStatus("open_tree of the layer's directory");
+  ASSIGN_OR_RETURN(const UniqueFd high_target, High(tree.get()));
   ASSIGN_OR_RETURN(const UniqueFd high_digests, High(digests));
   Launch launch = {program.c_str(),
                    high_null.get(),

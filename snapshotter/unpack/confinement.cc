@@ -65,7 +65,8 @@ constexpr int kAllowed[] = {
     // memory, threads and time
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
     SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_getparam),  // absl::Mutex asks for its thread's
+    SCMP_SYS(sched_getscheduler), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
     SCMP_SYS(nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(getrandom), SCMP_SYS(gettid),
     SCMP_SYS(getpid), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
     SCMP_SYS(exit), SCMP_SYS(exit_group),
@@ -85,19 +86,16 @@ absl::Status EnterRoot(int target) {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return ErrnoStatus("make mounts private");
   }
-  const UniqueFd tree(static_cast<int>(syscall(
-      SYS_open_tree, target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
-  if (!tree) return ErrnoStatus("open_tree of the target");
-  if (syscall(SYS_move_mount, tree.get(), "", target, "",
-              MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+  // Anywhere will do, for the moment until it is the root.
+  if (syscall(SYS_move_mount, target, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return ErrnoStatus("move_mount of the target");
   }
-  if (fchdir(tree.get()) != 0) return ErrnoStatus("fchdir to the target");
+  if (fchdir(target) != 0) return ErrnoStatus("fchdir to the target");
   // Stacks the old root below the new one at the same place (pivot_root(2), NOTES), then drops it.
   if (syscall(SYS_pivot_root, ".", ".") != 0) return ErrnoStatus("pivot_root");
   if (umount2(".", MNT_DETACH) != 0) return ErrnoStatus("umount the old root");
   if (chdir("/") != 0) return ErrnoStatus("chdir /");
-  // The target itself, not the mount that hides it, is what the caller's descriptor names.
+  // open_tree gave an O_PATH descriptor, which syncfs and fchmod refuse.
   const UniqueFd root(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return ErrnoStatus("open the new root");
   if (dup3(root.get(), target, O_CLOEXEC) < 0) return ErrnoStatus("dup the new root");

@@ -12,8 +12,8 @@ namespace berth {
 // Memory for one zstd window of 128 MiB and no more, 64 files, no core dump.
 absl::Status LimitResources();
 
-// Makes the directory `target` the root and the working directory of this process, without any other
-// mount in sight. No set-ID, no device and no execution in it matter to this process afterwards.
+// Makes `target`, a detached mount (open_tree(2) with OPEN_TREE_CLONE), the root and the working
+// directory of this process, without any other mount in sight.
 absl::Status EnterRoot(int target);
 
 // Keeps the seven capabilities of an unpacker, forbids regaining others.

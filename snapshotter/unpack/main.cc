@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "snapshotter/unpack/confinement.h"
 #include "snapshotter/unpack/layer_unpacker.h"
@@ -38,7 +39,14 @@ absl::StatusOr<size_t> ReadInput(char* buffer, size_t size) {
   }
 }
 
+// What fails here is never the layer's fault, whatever errno says.
+absl::Status Internal(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::InternalError(absl::StrCat("confine the unpacker: ", status.message()));
+}
+
 absl::Status Confine() {
+  RETURN_IF_ERROR(LimitResources());
   RETURN_IF_ERROR(EnterRoot(kUnpackTargetFd));
   return DropCapabilities();
 }
@@ -50,12 +58,11 @@ absl::StatusOr<UnpackedLayer> Unpack() {
   if (setlocale(LC_CTYPE, "C.UTF-8") == nullptr) {
     return absl::InternalError("there is no locale C.UTF-8");
   }
-  RETURN_IF_ERROR_WITH(LimitResources(), "confine the unpacker");
-  RETURN_IF_ERROR_WITH(Confine(), "confine the unpacker");  // before threads: it is theirs too
+  RETURN_IF_ERROR(Internal(Confine()));  // before threads: it is theirs too
   // Never destroyed: that would wait for a thread that may wait for the daemon's bytes.
   auto* unpacker = new LayerUnpacker(request, kUnpackTargetFd, kUnpackDigestsFd);
   RETURN_IF_ERROR(unpacker->Prepare());
-  RETURN_IF_ERROR_WITH(FilterSystemCalls(), "confine the unpacker");
+  RETURN_IF_ERROR(Internal(FilterSystemCalls()));
   ASSIGN_OR_RETURN(const UnpackedLayer layer, unpacker->Run(ReadInput));
   // One sync for the whole layer; it takes the digest list along, which is on the same file system.
   if (syncfs(kUnpackTargetFd) != 0) return ErrnoStatus("sync the layer");

@@ -4,7 +4,8 @@
 //
 //   fd 3  control   the daemon sends UnpackRequest; the program answers with UnpackResult and ends
 //   fd 4  input     compressed bytes until end-of-file
-//   fd 5  target    the directory to fill, empty
+//   fd 5  target    the empty directory to fill, as a detached mount: a descriptor of another mount
+//                   namespace could not be mounted
 //   fd 6  digests   the digest list (digest_list.h), an empty file
 #ifndef BERTH_SNAPSHOTTER_UNPACK_PROTOCOL_H_
 #define BERTH_SNAPSHOTTER_UNPACK_PROTOCOL_H_
