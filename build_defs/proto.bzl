@@ -1,5 +1,7 @@
 """Protobuf and gRPC code by Debian's protoc: proto_library's toolchain would want to be fetched."""
 
+GENERATED_COPTS = ["-w", "-g0", "-fno-sanitize=all"]
+
 def berth_proto_library(name, src, deps = [], grpc = False, visibility = None):
     """C++ code for one .proto file.
 
@@ -24,12 +26,13 @@ def berth_proto_library(name, src, deps = [], grpc = False, visibility = None):
         cmd = "protoc -I. --cpp_out=$(GENDIR) $(location %s)" % src,
     )
 
-    # Generated code has no debug information: it would be most of every binary's.
+    # Generated code has no debug information, which would be most of every binary's, and no
+    # sanitizers, which would be most of their build's time.
     native.cc_library(
         name = name,
         srcs = [stem + ".pb.cc"],
         hdrs = [stem + ".pb.h"],
-        copts = ["-w", "-g0"],
+        copts = GENERATED_COPTS,
         linkstatic = True,
         visibility = visibility,
         deps = deps + ["//third_party:protobuf"],
@@ -47,7 +50,7 @@ def berth_proto_library(name, src, deps = [], grpc = False, visibility = None):
         name = name + "_grpc",
         srcs = [stem + ".grpc.pb.cc"],
         hdrs = [stem + ".grpc.pb.h"],
-        copts = ["-w", "-g0"],
+        copts = GENERATED_COPTS,
         linkstatic = True,
         visibility = visibility,
         deps = [":" + name, "//third_party:grpc"],
