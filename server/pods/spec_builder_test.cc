@@ -1,0 +1,351 @@
+#include "server/pods/spec_builder.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace berth {
+namespace {
+
+namespace cri = ::runtime::v1;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+class SpecBuilderTest : public testing::Test {
+ protected:
+  SpecBuilderTest() {
+    container_.mutable_metadata()->set_name("c");
+    pod_.mutable_metadata()->set_name("p");
+    pod_.mutable_metadata()->set_namespace_("ns");
+    options()->set_pid(cri::CONTAINER);
+    image_.entrypoint = {"/entry"};
+    image_.cmd = {"cmd"};
+    image_.env = {"PATH=/img", "A=image", "bad"};
+    pod_facts_.id = "pod";
+    pod_facts_.hostname = "host1";
+    pod_facts_.keeper_pid = 77;
+    pod_facts_.pod_init_pid = 78;
+    pod_facts_.netns_path = "/run/netns/x";
+    pod_facts_.hosts_path = "/state/hosts";
+    facts_.id = "cid";
+    facts_.cgroup_path = "/k/cid";
+    host_.devices = [](const std::string& path) -> absl::StatusOr<std::vector<SpecDevice>> {
+      if (path == "/dev/fuse") return std::vector<SpecDevice>{{'c', "/dev/fuse", 10, 229}};
+      if (path == "/dev/snd") {
+        return std::vector<SpecDevice>{{'c', "/dev/snd/a", 116, 1}, {'c', "/dev/snd/b", 116, 2}};
+      }
+      return absl::NotFoundError(path + " is no device");
+    };
+    host_.all_devices = []() -> absl::StatusOr<std::vector<SpecDevice>> {
+      return std::vector<SpecDevice>{{'b', "/dev/sda", 8, 0}};
+    };
+    host_.read_profile = [](const std::string& path) -> absl::StatusOr<std::string> {
+      if (path == "/profiles/ok") return std::string(R"({"defaultAction": "SCMP_ACT_ALLOW"})");
+      if (path == "/profiles/bad") return std::string("{");
+      return absl::NotFoundError("open " + path);
+    };
+    host_.resolve_source = [](const std::string& path) -> absl::StatusOr<std::string> {
+      if (path == "/missing") return absl::NotFoundError("resolve /missing");
+      return path == "/link" ? "/target" : path;
+    };
+  }
+
+  cri::LinuxContainerSecurityContext* context() {
+    return container_.mutable_linux()->mutable_security_context();
+  }
+  cri::NamespaceOption* options() {
+    return pod_.mutable_linux()->mutable_security_context()->mutable_namespace_options();
+  }
+  void MakePrivileged() {
+    context()->set_privileged(true);
+    pod_.mutable_linux()->mutable_security_context()->set_privileged(true);
+  }
+  absl::StatusOr<BuiltSpec> Try() {
+    return BuildSpec(container_, pod_, image_, pod_facts_, facts_, host_);
+  }
+  BuiltSpec Built() {
+    auto built = Try();
+    EXPECT_TRUE(built.ok()) << built.status();
+    return built.ok() ? *std::move(built) : BuiltSpec();
+  }
+  std::string Error() {
+    const absl::Status status = Try().status();
+    EXPECT_FALSE(status.ok());
+    return std::string(status.message());
+  }
+  static const SpecMount* MountAt(const Spec& spec, const std::string& destination) {
+    const auto it = std::find_if(spec.mounts.begin(), spec.mounts.end(),
+                                 [&](const SpecMount& m) { return m.destination == destination; });
+    return it == spec.mounts.end() ? nullptr : &*it;
+  }
+  cri::Mount* AddMount(const std::string& container, const std::string& host) {
+    cri::Mount* m = container_.add_mounts();
+    m->set_container_path(container);
+    m->set_host_path(host);
+    return m;
+  }
+
+  cri::ContainerConfig container_;
+  cri::PodSandboxConfig pod_;
+  ImageConfig image_;
+  PodFacts pod_facts_;
+  ContainerFacts facts_;
+  HostFacts host_;
+};
+
+TEST_F(SpecBuilderTest, EveryBuiltSpecParsesAndCompiles) {
+  const BuiltSpec built = Built();
+  CompileInput input;
+  input.lowers = {"/l"};
+  input.user = built.user;
+  EXPECT_TRUE(CompilePlan(built.spec, input).ok());
+}
+
+TEST_F(SpecBuilderTest, CommandAndArgumentsFollowKubernetes) {
+  EXPECT_THAT(Built().spec.process->args, ElementsAre("/entry", "cmd"));
+  container_.add_args("x");
+  EXPECT_THAT(Built().spec.process->args, ElementsAre("/entry", "x"));
+  container_.add_command("/cmd");
+  EXPECT_THAT(Built().spec.process->args, ElementsAre("/cmd", "x"));
+  container_.clear_args();
+  EXPECT_THAT(Built().spec.process->args, ElementsAre("/cmd"));
+  container_.clear_command();
+  image_.entrypoint.clear();
+  image_.cmd.clear();
+  EXPECT_THAT(Error(), HasSubstr("command:"));
+}
+
+TEST_F(SpecBuilderTest, EnvironmentMergesInPlace) {
+  auto* e = container_.add_envs();
+  e->set_key("A");
+  e->set_value("cri=1");
+  container_.set_tty(true);
+  EXPECT_THAT(Built().spec.process->env,
+              ElementsAre("PATH=/img", "A=cri=1", "TERM=xterm", "HOSTNAME=host1"));
+  image_.env.clear();
+  EXPECT_THAT(Built().spec.process->env[0], HasSubstr("PATH=/usr/local/sbin"));
+  e->set_key("A=B");
+  EXPECT_THAT(Error(), HasSubstr("envs[0].key"));
+}
+
+TEST_F(SpecBuilderTest, WorkingDirectories) {
+  EXPECT_EQ(Built().spec.process->cwd, "/");
+  image_.working_dir = "/img";
+  EXPECT_EQ(Built().spec.process->cwd, "/img");
+  container_.set_working_dir("/cri");
+  EXPECT_EQ(Built().spec.process->cwd, "/cri");
+  container_.set_working_dir("cri");
+  EXPECT_THAT(Error(), HasSubstr("working_dir"));
+}
+
+TEST_F(SpecBuilderTest, UsersOfTheImageAndOfThePod) {
+  image_.user = "www:33";
+  EXPECT_EQ(Built().user.user, "www");
+  EXPECT_EQ(Built().user.gid, 33u);
+  image_.user = "5";
+  EXPECT_EQ(Built().user.uid, 5u);
+  EXPECT_EQ(Built().user.gid, std::nullopt);
+  context()->mutable_run_as_group()->set_value(7);
+  EXPECT_EQ(Error(),
+            "linux.security_context.run_as_group: needs run_as_user or run_as_username");
+  context()->set_run_as_username("joe");
+  EXPECT_EQ(Built().user.user, "joe");
+  context()->mutable_run_as_user()->set_value(1000);
+  context()->add_supplemental_groups(9);
+  context()->set_supplemental_groups_policy(cri::Strict);
+  EXPECT_EQ(Built().user.uid, 1000u);
+  EXPECT_EQ(Built().user.gid, 7u);
+  EXPECT_TRUE(Built().user.strict_groups);
+  EXPECT_THAT(Built().spec.process->user.additional_gids, ElementsAre(9));
+  context()->mutable_run_as_user()->set_value(-1);
+  EXPECT_THAT(Error(), HasSubstr("run_as_user: -1"));
+}
+
+TEST_F(SpecBuilderTest, CapabilitiesAddDropAndAll) {
+  EXPECT_EQ(Built().spec.process->capabilities->bounding, DefaultCapabilities());
+  auto* c = context()->mutable_capabilities();
+  c->add_drop_capabilities("ALL");
+  c->add_add_capabilities("NET_ADMIN");
+  EXPECT_EQ(Built().spec.process->capabilities->bounding, CapabilityBit(12));
+  c->clear_drop_capabilities();
+  c->add_add_capabilities("ALL");
+  c->add_drop_capabilities("CAP_CHOWN");
+  EXPECT_EQ(Built().spec.process->capabilities->bounding, kAllCapabilities & ~uint64_t{1});
+  c->add_add_ambient_capabilities("KILL");
+  EXPECT_EQ(Built().spec.process->capabilities->ambient, CapabilityBit(5));
+  EXPECT_EQ(Built().spec.process->capabilities->inheritable, CapabilityBit(5));
+  c->add_drop_capabilities("FLY");
+  EXPECT_EQ(Error(),
+            "linux.security_context.capabilities.drop_capabilities[1]: unknown capability \"FLY\"");
+}
+
+TEST_F(SpecBuilderTest, PrivilegedNeedsAPrivilegedPod) {
+  context()->set_privileged(true);
+  EXPECT_THAT(Error(), HasSubstr("privileged"));
+  MakePrivileged();
+  context()->add_masked_paths("/proc/kcore");
+  context()->mutable_seccomp();  // RuntimeDefault
+  const BuiltSpec built = Built();
+  EXPECT_EQ(built.spec.process->capabilities->bounding, kAllCapabilities);
+  EXPECT_EQ(built.spec.linux_.seccomp, nullptr);
+  EXPECT_TRUE(built.spec.linux_.masked_paths.empty());
+  EXPECT_EQ(built.spec.linux_.devices.size(), 1u);
+  EXPECT_THAT(MountAt(built.spec, "/sys")->options, Contains("rw"));
+  EXPECT_EQ(built.spec.Namespace(NamespaceKind::kCgroup), nullptr);
+}
+
+TEST_F(SpecBuilderTest, SeccompProfiles) {
+  EXPECT_EQ(Built().spec.linux_.seccomp, nullptr);
+  auto* profile = context()->mutable_seccomp();
+  EXPECT_EQ(Built().spec.linux_.seccomp, DefaultSeccompProfile(DefaultCapabilities()));
+  profile->set_profile_type(cri::SecurityProfile::Unconfined);
+  EXPECT_EQ(Built().spec.linux_.seccomp, nullptr);
+  profile->set_profile_type(cri::SecurityProfile::Localhost);
+  EXPECT_EQ(Error(), "linux.security_context.seccomp.localhost_ref: missing");
+  profile->set_localhost_ref("/profiles/ok");
+  EXPECT_EQ(Built().spec.linux_.seccomp->default_action, SeccompAction::kAllow);
+  profile->set_localhost_ref("/profiles/bad");
+  EXPECT_THAT(Error(), HasSubstr("seccomp profile /profiles/bad: not JSON"));
+  profile->set_localhost_ref("/profiles/none");
+  EXPECT_THAT(Error(), HasSubstr("localhost_ref: open"));
+  profile->set_localhost_ref("relative");
+  EXPECT_THAT(Error(), HasSubstr("not absolute"));
+  profile->set_profile_type(cri::SecurityProfile::RuntimeDefault);
+  EXPECT_THAT(Error(), HasSubstr("is for profile_type Localhost"));
+}
+
+TEST_F(SpecBuilderTest, PodFilesGiveWayToKubelets) {
+  EXPECT_EQ(MountAt(Built().spec, "/etc/hosts")->source, "/state/hosts");
+  EXPECT_EQ(MountAt(Built().spec, "/etc/hostname"), nullptr);
+  AddMount("/etc/hosts", "/kubelet/hosts");
+  EXPECT_EQ(MountAt(Built().spec, "/etc/hosts")->source, "/kubelet/hosts");
+}
+
+TEST_F(SpecBuilderTest, MountsAreOrderedAndChecked) {
+  AddMount("/a/b/c", "/link");
+  auto* m = AddMount("//a/./b/", "/x");
+  m->set_readonly(true);
+  m->set_recursive_read_only(true);
+  const Spec spec = Built().spec;
+  ASSERT_GE(spec.mounts.size(), 2u);
+  EXPECT_EQ(spec.mounts[spec.mounts.size() - 2].destination, "/a/b");
+  EXPECT_THAT(spec.mounts[spec.mounts.size() - 2].options, Contains("rro"));
+  EXPECT_EQ(spec.mounts.back().source, "/target");
+  m->set_readonly(false);
+  EXPECT_EQ(Error(), "mounts[1]: recursive_read_only: needs readonly");
+}
+
+TEST_F(SpecBuilderTest, BadMountsNameTheirField) {
+  struct {
+    const char *container, *host, *message;
+  } cases[] = {{"a", "/x", "container_path: \"a\""},
+               {"/a/../b", "/x", "container_path: \"/a/../b\""},
+               {"/", "/x", "container_path"},
+               {"/a", "", "host_path: missing"},
+               {"/a", "x", "host_path: \"x\""},
+               {"/a", "/missing", "host_path: resolve /missing"}};
+  for (const auto& c : cases) {
+    container_.clear_mounts();
+    AddMount(c.container, c.host);
+    EXPECT_THAT(Error(), HasSubstr(absl::StrCat("mounts[0]: ", c.message)));
+  }
+  container_.clear_mounts();
+  AddMount("/a", "/x")->set_propagation(cri::PROPAGATION_BIDIRECTIONAL);
+  EXPECT_THAT(Error(), HasSubstr("mounts[0]: propagation"));
+  MakePrivileged();
+  EXPECT_THAT(MountAt(Built().spec, "/a")->options, Contains("rshared"));
+  AddMount("/a/", "/y");
+  EXPECT_THAT(Error(), HasSubstr("mounted twice"));
+}
+
+TEST_F(SpecBuilderTest, Namespaces) {
+  Spec spec = Built().spec;
+  EXPECT_EQ(spec.Namespace(NamespaceKind::kPid)->path, "");
+  EXPECT_EQ(spec.Namespace(NamespaceKind::kNetwork)->path, "/run/netns/x");
+  EXPECT_EQ(spec.Namespace(NamespaceKind::kIpc)->path, "/proc/77/ns/ipc");
+  EXPECT_EQ(MountAt(spec, "/dev/shm")->type, "berth.pod-shm");
+  options()->set_pid(cri::POD);
+  EXPECT_EQ(Built().spec.Namespace(NamespaceKind::kPid)->path, "/proc/78/ns/pid");
+  options()->set_pid(cri::NODE);
+  options()->set_network(cri::NODE);
+  options()->set_ipc(cri::NODE);
+  spec = Built().spec;
+  EXPECT_EQ(spec.Namespace(NamespaceKind::kPid), nullptr);
+  EXPECT_EQ(spec.Namespace(NamespaceKind::kNetwork), nullptr);
+  EXPECT_EQ(MountAt(spec, "/dev/shm")->source, "/dev/shm");
+  options()->set_pid(cri::CONTAINER);
+  context()->mutable_namespace_options()->set_pid(cri::POD);
+  EXPECT_THAT(Error(), HasSubstr("shares none"));
+  context()->mutable_namespace_options()->set_pid(cri::TARGET);
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(SpecBuilderTest, DevicesAndTheirRules) {
+  auto* d = container_.add_devices();
+  d->set_container_path("/dev/sound");
+  d->set_host_path("/dev/snd");
+  d->set_permissions("rw");
+  const Spec spec = Built().spec;
+  ASSERT_EQ(spec.linux_.devices.size(), 2u);
+  EXPECT_EQ(spec.linux_.devices[1].path, "/dev/sound/b");
+  EXPECT_EQ(spec.linux_.resources.devices->back().access, "rw");
+  d->set_permissions("x");
+  EXPECT_THAT(Error(), HasSubstr("devices[0]: permissions"));
+  d->set_permissions("r");
+  d->set_host_path("/dev/none");
+  EXPECT_THAT(Error(), HasSubstr("devices[0]: host_path"));
+}
+
+TEST_F(SpecBuilderTest, ResourcesAndTheirContradictions) {
+  auto* r = container_.mutable_linux()->mutable_resources();
+  r->set_cpu_shares(512);
+  r->set_memory_limit_in_bytes(1 << 20);
+  r->set_oom_score_adj(999);
+  const Spec spec = Built().spec;
+  EXPECT_EQ(spec.linux_.resources.cpu_shares, 512u);
+  EXPECT_EQ(spec.linux_.resources.cpu_quota, std::nullopt);
+  EXPECT_EQ(spec.process->oom_score_adj, 999);
+  r->set_memory_swap_limit_in_bytes(5);
+  EXPECT_THAT(Error(), HasSubstr("linux.resources.memory_swap_limit_in_bytes"));
+  r->set_memory_swap_limit_in_bytes(0);
+  r->set_oom_score_adj(2000);
+  EXPECT_THAT(Error(), HasSubstr("oom_score_adj"));
+}
+
+TEST_F(SpecBuilderTest, WhatIsNotServedIsRefused) {
+  context()->mutable_selinux_options()->set_level("s0");
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
+  context()->clear_selinux_options();
+  options()->mutable_userns_options()->set_mode(cri::NODE);
+  EXPECT_TRUE(Try().ok());
+  options()->mutable_userns_options()->set_mode(cri::POD);
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
+  options()->clear_userns_options();
+  context()->mutable_apparmor();  // RuntimeDefault
+  EXPECT_TRUE(Try().ok());
+  context()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::Localhost);
+  context()->mutable_apparmor()->set_localhost_ref("x");
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(SpecBuilderTest, ExecHasTheContainersProcess) {
+  context()->mutable_run_as_user()->set_value(1000);
+  const SpecProcess exec = BuildExecProcess(Built().spec, {"ps"}, true);
+  EXPECT_THAT(exec.args, ElementsAre("ps"));
+  EXPECT_THAT(exec.env, Contains("TERM=xterm"));
+  EXPECT_EQ(exec.user.uid, 1000u);
+  EXPECT_THAT(BuildExecProcess(Built().spec, {"ps"}, false).env, Not(Contains("TERM=xterm")));
+}
+
+TEST_F(SpecBuilderTest, AnnotationsSayWhoseItIs) {
+  const auto annotations = Built().spec.annotations;
+  EXPECT_EQ(annotations.at("io.kubernetes.cri.sandbox-namespace"), "ns");
+  EXPECT_EQ(annotations.at("io.kubernetes.cri.container-type"), "container");
+}
+
+}  // namespace
+}  // namespace berth
