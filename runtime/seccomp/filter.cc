@@ -220,7 +220,8 @@ class NumberSpace {
     const auto append = [&](uint32_t first, const Outcome& outcome) {
       if (!ranges.empty() && ranges.back().first == first) ranges.pop_back();
       if (!ranges.empty() && Same(ranges.back().outcome, outcome)) return;
-      ranges.push_back({first, outcome, wide});
+      // x32 counts as 32 bits wide, though its registers are not: what is above is not looked at.
+      ranges.push_back({first, outcome, wide && first < kX32Bit});
     };
     // Single numbers and starts side by side, in order.
     auto start = starts.begin();

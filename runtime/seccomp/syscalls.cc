@@ -23,12 +23,31 @@ const absl::flat_hash_map<std::string, uint32_t>& NewCalls() {
   return calls;
 }
 
+// libseccomp gives made-up negative numbers to the calls of 32-bit x86 that socketcall and ipc can make,
+// also where Linux 4.3 and 5.1 added real ones (arch/x86/entry/syscalls/syscall_32.tbl).
+const absl::flat_hash_map<std::string, uint32_t>& DirectX86Calls() {
+  static const auto& calls = *new absl::flat_hash_map<std::string, uint32_t>{
+      {"recvmmsg", 337},    {"sendmmsg", 345},    {"socket", 359},      {"socketpair", 360},
+      {"bind", 361},        {"connect", 362},     {"listen", 363},      {"accept4", 364},
+      {"getsockopt", 365},  {"setsockopt", 366},  {"getsockname", 367}, {"getpeername", 368},
+      {"sendto", 369},      {"sendmsg", 370},     {"recvfrom", 371},    {"recvmsg", 372},
+      {"shutdown", 373},    {"semget", 393},      {"semctl", 394},      {"shmget", 395},
+      {"shmctl", 396},      {"shmat", 397},       {"shmdt", 398},       {"msgget", 399},
+      {"msgsnd", 400},      {"msgrcv", 401},      {"msgctl", 402},
+  };
+  return calls;
+}
+
 }  // namespace
 
 std::optional<uint32_t> SyscallNumber(uint32_t arch, const std::string& name) {
   const int number = seccomp_syscall_resolve_name_arch(arch, name.c_str());
   if (number >= 0) return static_cast<uint32_t>(number);
-  if (number != __NR_SCMP_ERROR) return std::nullopt;  // known, but not here
+  if (number != __NR_SCMP_ERROR) {
+    const auto direct = DirectX86Calls().find(name);
+    if (arch == AUDIT_ARCH_I386 && direct != DirectX86Calls().end()) return direct->second;
+    return std::nullopt;  // known, but not here
+  }
   if (name == "uretprobe" && arch == AUDIT_ARCH_X86_64) return 335;  // Linux 6.11
   if (name == "uprobe" && arch == AUDIT_ARCH_X86_64) return 336;     // Linux 6.18
   const auto it = NewCalls().find(name);
