@@ -78,7 +78,8 @@ struct ExitRecord {
   int exit_code = 255;  // as a shell: 128 + signal if killed
   int signal = 0;
   bool oom_killed = false;
-  bool started = false;  // false: it died at the gate (never EXITED for kubelet) or execve failed
+  bool started = false;  // false: execve failed (exit code 128). A process that dies at its gate leaves
+                         // no record: the keeper forgets it, and it can be made again
   absl::Time started_at;
   absl::Time finished_at;
 };
@@ -110,13 +111,13 @@ class Keeper {
 
   // Makes the container's process up to its gate. `plan` is from BuildPlan. AlreadyExists if the id is
   // known. A failed step leaves nothing behind and reads like
-  // `mount /data: open_tree /srv/data: No such file or directory` (see DescribeFailure).
+  // `mount /data: open_tree /srv/data: No such file or directory` (see keeper_failure.h).
   absl::StatusOr<CreatedContainer> Create(const ContainerId& id, absl::string_view plan,
                                           const StdioOptions& stdio, absl::Time deadline);
 
   // Opens the gate. OK once execve has succeeded. `log` (may be invalid: output is dropped) is opened
   // for appending by the caller. NotFound names a missing executable, PermissionDenied one that can't
-  // be executed; the container is then exited with 128 (127 in the record if missing, 126 if refused).
+  // be executed; the container is then exited with 128, started = false.
   // NotFound also for an unknown id; FailedPrecondition if it was started before or is dead.
   absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline);
 
@@ -157,8 +158,10 @@ class Keeper {
 
   struct Reply;
   struct Request;
-  absl::StatusOr<Reply> Call(const Request& request, absl::Time deadline);
-  absl::StatusOr<UniqueFd> SendRequest(const Request& request);
+  absl::StatusOr<UniqueFd> Send(const Request& request) const;
+  absl::StatusOr<Reply> Call(const Request& request, absl::Time deadline) const;
+  absl::StatusOr<std::unique_ptr<ExecSession>> StartExec(const ContainerId& id, absl::string_view plan,
+                                                         ExecStdio stdio, absl::Time deadline) const;
 
   const PodId pod_;
   const std::string state_directory_;
@@ -177,12 +180,14 @@ class Keeper::ExecSession {
   // The terminal's master if the plan has kPlanTerminal, else invalid.
   UniqueFd TakeTerminal() { return std::move(terminal_); }
   // Blocks until the end: the exit code, or DeadlineExceeded after the tree was killed.
+  // Safe to call again after DeadlineExceeded of this wait's own deadline.
   absl::StatusOr<int> Wait(absl::Time deadline);
 
  private:
   friend class Keeper;
   UniqueFd reply_;
   UniqueFd terminal_;
+  std::string plan_;
   pid_t pid_ = 0;
 };
 
@@ -207,10 +212,12 @@ class KeeperLauncher {
   int binary() const { return binary_.get(); }
 
  private:
-  KeeperLauncher(UniqueFd binary, UniqueFd tiny_namespace, std::vector<std::string> cgroups);
+  KeeperLauncher(UniqueFd binary, UniqueFd tiny_namespace, UniqueFd null,
+                 std::vector<std::string> cgroups);
 
   const UniqueFd binary_;
   const UniqueFd tiny_namespace_;
+  const UniqueFd null_;
   const std::vector<std::string> cgroups_;
 };
 
@@ -238,25 +245,24 @@ class KeeperWatcher {
  private:
   KeeperWatcher(KeeperObserver* observer, UniqueFd epoll, UniqueFd wake);
   void Run();
-  void Drain(const std::shared_ptr<Keeper>& keeper);
+  void Dispatch(int fd);
+  void Drain(const Keeper& keeper);
+  bool Remove(const PodId& pod);
 
   KeeperObserver* const observer_;
   const UniqueFd epoll_;
   const UniqueFd wake_;
-  std::thread thread_;
-  Mutex dispatch_mu_;  // held while callbacks run
+  Mutex dispatch_mu_;  // held while callbacks run; before mu_
   Mutex mu_;
-  absl::flat_hash_map<PodId, std::shared_ptr<Keeper>> keepers_ ABSL_GUARDED_BY(mu_);
+  // By control socket and by pidfd.
+  absl::flat_hash_map<int, std::shared_ptr<Keeper>> by_fd_ ABSL_GUARDED_BY(mu_);
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
 };
 
 // All exit records of a state directory; a damaged one is left out.
 absl::StatusOr<std::vector<std::pair<ContainerId, ExitRecord>>> ReadExitRecords(
     const std::string& state_directory);
-
-// The sentence for a failed step (runtime/executor.h), with the mount's target, the path or the name that
-// the plan has at `index`.
-struct Failure;
-absl::Status DescribeFailure(absl::string_view plan, const Failure& failure);
 
 }  // namespace berth
 

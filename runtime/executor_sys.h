@@ -1,0 +1,79 @@
+// System calls that libc has no wrapper for, or whose wrapper does more than the call (glibc's setresuid
+// signals threads). Kernel headers only: <sys/mount.h> and <sched.h> clash with them.
+#ifndef BERTH_RUNTIME_EXECUTOR_SYS_H_
+#define BERTH_RUNTIME_EXECUTOR_SYS_H_
+
+#include <asm/unistd.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+#ifndef AT_NO_AUTOMOUNT
+#define AT_NO_AUTOMOUNT 0x800
+#endif
+
+namespace berth::sys {
+
+inline constexpr int kMntDetach = 2;
+inline constexpr unsigned kCloseRangeCloexec = 1u << 2;
+
+inline int OpenTree(int dir, const char* path, unsigned flags) {
+  return syscall(__NR_open_tree, dir, path, flags | OPEN_TREE_CLOEXEC);
+}
+inline int MoveMount(int from, int to_dir, const char* to) {
+  const unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | (*to == 0 ? MOVE_MOUNT_T_EMPTY_PATH : 0);
+  return syscall(__NR_move_mount, from, "", to_dir, to, flags);
+}
+inline int FsOpen(const char* type) { return syscall(__NR_fsopen, type, FSOPEN_CLOEXEC); }
+inline int FsConfig(int fs, unsigned cmd, const char* key, const void* value, int aux) {
+  return syscall(__NR_fsconfig, fs, cmd, key, value, aux);
+}
+inline int FsMount(int fs, unsigned attr) {
+  return syscall(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attr);
+}
+inline int MountSetattr(int fd, const char* path, unsigned flags, uint64_t set, uint64_t clear,
+                        uint64_t propagation) {
+  struct mount_attr attr = {};
+  attr.attr_set = set;
+  attr.attr_clr = clear;
+  attr.propagation = propagation;
+  return syscall(__NR_mount_setattr, fd, path, flags | AT_EMPTY_PATH, &attr, sizeof attr);
+}
+inline int OpenAt2(int dir, const char* path, uint64_t flags, uint64_t resolve, unsigned mode = 0) {
+  struct open_how how = {};
+  how.flags = flags | O_CLOEXEC;
+  how.mode = mode;
+  how.resolve = resolve;
+  // EAGAIN: a rename or mount elsewhere raced with the walk (openat2(2)).
+  for (int attempt = 0;; ++attempt) {
+    const int fd = syscall(__NR_openat2, dir, path, &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN || attempt == 100) return fd;
+  }
+}
+inline int SetNs(int fd, int type) { return syscall(__NR_setns, fd, type); }
+inline int Unshare(unsigned long flags) { return syscall(__NR_unshare, flags); }
+inline int PivotRoot(const char* new_root, const char* put_old) {
+  return syscall(__NR_pivot_root, new_root, put_old);
+}
+inline int Unmount(const char* path, int flags) { return syscall(__NR_umount2, path, flags); }
+inline int Mount(const char* source, const char* target, const char* type, unsigned long flags,
+                 const void* data) {
+  return syscall(__NR_mount, source, target, type, flags, data);
+}
+inline int CloseRange(unsigned first, unsigned last, unsigned flags) {
+  return syscall(__NR_close_range, first, last, flags);
+}
+
+}  // namespace berth::sys
+
+#endif  // BERTH_RUNTIME_EXECUTOR_SYS_H_

@@ -1,0 +1,180 @@
+// Container output → CRI log: `2026-01-02T03:04:05.000000006Z stdout F line`.
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/keeper/state.h"
+
+namespace berth::keeper {
+namespace {
+
+constexpr int kPrefixSize = 48;
+char buffer[kCarryMax];
+
+void PutNumber(char* out, uint64_t value, int digits) {
+  for (int i = digits - 1; i >= 0; --i, value /= 10) out[i] = static_cast<char>('0' + value % 10);
+}
+
+// Days since 1970-01-01 to a civil date (proleptic Gregorian).
+void CivilDate(int64_t days, int* year, int* month, int* day) {
+  days += 719468;
+  const int64_t era = days / 146097;
+  const int64_t of_era = days - era * 146097;
+  const int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+  const int64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const int64_t shifted = (5 * of_year + 2) / 153;
+  *day = static_cast<int>(of_year - (153 * shifted + 2) / 5 + 1);
+  *month = static_cast<int>(shifted < 10 ? shifted + 3 : shifted - 9);
+  *year = static_cast<int>(year_of_era + era * 400 + (*month <= 2));
+}
+
+// `TIME STREAM TAG `; the tag is the byte before the last.
+int MakePrefix(char* out, int stream) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  int year, month, day;
+  CivilDate(now.tv_sec / 86400, &year, &month, &day);
+  const int64_t of_day = now.tv_sec % 86400;
+  memcpy(out, "0000-00-00T00:00:00.000000000Z stdout F ", 41);
+  PutNumber(out, static_cast<uint64_t>(year), 4);
+  PutNumber(out + 5, static_cast<uint64_t>(month), 2);
+  PutNumber(out + 8, static_cast<uint64_t>(day), 2);
+  PutNumber(out + 11, static_cast<uint64_t>(of_day / 3600), 2);
+  PutNumber(out + 14, static_cast<uint64_t>(of_day / 60 % 60), 2);
+  PutNumber(out + 17, static_cast<uint64_t>(of_day % 60), 2);
+  PutNumber(out + 20, static_cast<uint64_t>(now.tv_nsec), 9);
+  if (stream == 1) memcpy(out + 31, "stderr", 6);
+  return 40;
+}
+
+// Gathers lines; all of a batch have the same prefix.
+class LogWriter {
+ public:
+  LogWriter(int fd, int stream) : fd_(fd) {
+    length_ = MakePrefix(full_, stream);
+    memcpy(partial_, full_, sizeof full_);
+    partial_[length_ - 2] = 'P';
+  }
+  ~LogWriter() { Flush(); }
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+
+  // head + tail are one line; `tail` of a full one ends in its newline.
+  void Add(bool full, const char* head, size_t head_size, const char* tail, size_t tail_size) {
+    if (count_ + 4 > kMaxVectors) Flush();
+    Put(full ? full_ : partial_, static_cast<size_t>(length_));
+    Put(head, head_size);
+    Put(tail, tail_size);
+    if (!full) Put("\n", 1);
+  }
+
+  // What a full or broken disk refuses is lost: the container must not stop for it.
+  void Flush() {
+    struct iovec* v = vectors_;
+    int left = fd_ < 0 ? 0 : count_;
+    count_ = 0;
+    while (left > 0) {
+      ssize_t n = writev(fd_, v, left);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return;
+      while (left > 0 && static_cast<size_t>(n) >= v->iov_len) n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
+      if (left > 0) {
+        v->iov_base = static_cast<char*>(v->iov_base) + n;
+        v->iov_len -= static_cast<size_t>(n);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kMaxVectors = 128;
+
+  void Put(const char* data, size_t size) {
+    if (size == 0) return;
+    vectors_[count_].iov_base = const_cast<char*>(data);
+    vectors_[count_++].iov_len = size;
+  }
+
+  const int fd_;
+  int length_;
+  int count_ = 0;
+  char full_[kPrefixSize];
+  char partial_[kPrefixSize];
+  struct iovec vectors_[kMaxVectors];
+};
+
+void Release(Carry& carry) {
+  if (carry.data != nullptr) munmap(carry.data, kCarryMax);
+  carry.data = nullptr;
+  carry.size = 0;
+}
+
+// False if there is no memory: the caller writes a partial line instead.
+bool Keep(Carry& carry, const char* data, size_t size) {
+  if (carry.data == nullptr) {
+    void* map = mmap(nullptr, kCarryMax, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) return false;
+    carry.data = static_cast<char*>(map);
+  }
+  memcpy(carry.data + carry.size, data, size);
+  carry.size += static_cast<uint32_t>(size);
+  return true;
+}
+
+void WriteChunk(LogWriter& log, Carry& carry, const char* data, size_t size) {
+  while (size > 0) {
+    const char* newline = static_cast<const char*>(memchr(data, '\n', size));
+    const size_t room = kCarryMax - carry.size;
+    const size_t line = newline ? static_cast<size_t>(newline - data) : size;  // without the newline
+    if (line > room || (line == room && newline == nullptr)) {
+      log.Add(false, carry.data, carry.size, data, room);
+      data += room, size -= room;
+    } else if (newline != nullptr) {
+      log.Add(true, carry.data, carry.size, data, line + 1);
+      data += line + 1, size -= line + 1;
+    } else {
+      if (!Keep(carry, data, size)) log.Add(false, nullptr, 0, data, size);
+      return;
+    }
+    if (carry.data != nullptr) {
+      log.Flush();
+      Release(carry);
+    }
+  }
+}
+
+}  // namespace
+
+long CopyOutput(Container& c, int stream, uint32_t limit) {
+  const int fd = stream == 0 ? c.out : c.err;
+  const ssize_t n = read(fd, buffer, limit < sizeof buffer ? limit : sizeof buffer);
+  if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;  // EIO: a terminal was hung up
+  if (n == 0) return 0;
+  LogWriter log(c.log, stream);
+  WriteChunk(log, c.carry[stream], buffer, static_cast<size_t>(n));
+  return n;
+}
+
+void DrainOutput(Container& c) {
+  for (int stream = 0; stream < 2; ++stream) {
+    const int fd = stream == 0 ? c.out : c.err;
+    int left = 0;
+    if (fd >= 0 && ioctl(fd, FIONREAD, &left) != 0) left = 0;
+    while (left > 0) {
+      const long n = CopyOutput(c, stream, static_cast<uint32_t>(left));
+      if (n <= 0) break;
+      left -= static_cast<int>(n);
+    }
+    Carry& carry = c.carry[stream];
+    if (carry.size > 0) {
+      LogWriter log(c.log, stream);
+      log.Add(false, carry.data, carry.size, nullptr, 0);
+    }
+    Release(carry);
+  }
+}
+
+}  // namespace berth::keeper
