@@ -47,9 +47,9 @@ void CloseOtherDescriptors(const ExecutorContext& c) {
       keep[j - 1] = t;
     }
   }
-  unsigned next = 0;
+  unsigned next = 3;  // 0 to 2 stay, so that nothing else is opened there
   for (int fd : keep) {
-    if (fd < 0) continue;
+    if (fd < 3) continue;
     if (static_cast<unsigned>(fd) > next) sys::CloseRange(next, static_cast<unsigned>(fd) - 1, 0);
     if (static_cast<unsigned>(fd) >= next) next = static_cast<unsigned>(fd) + 1;
   }

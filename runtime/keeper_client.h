@@ -108,6 +108,7 @@ class Keeper {
   const PodId& pod() const { return pod_; }
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
+  int control_for_test() const { return control_.get(); }
 
   // Makes the container's process up to its gate. `plan` is from BuildPlan. AlreadyExists if the id is
   // known. A failed step leaves nothing behind and reads like

@@ -77,6 +77,7 @@ absl::StatusOr<UniqueFd> MakeTinyNamespace() {
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus("fork");
   if (pid == 0) {
+    close(ours.get());
     const int error = BecomeTinyNamespace();
     (void)!write(theirs.get(), &error, sizeof error);
     char byte;
@@ -89,7 +90,7 @@ absl::StatusOr<UniqueFd> MakeTinyNamespace() {
   absl::StatusOr<UniqueFd> ns =
       error != 0 ? ErrnoStatusOf(error, "making a mount namespace")
                  : OpenFile(absl::StrCat("/proc/", pid, "/ns/mnt"), O_RDONLY);
-  ours.reset();
+  (void)!write(ours.get(), "", 1);
   waitpid(pid, nullptr, 0);
   return ns;
 }

@@ -248,10 +248,22 @@ bool CleanUpCgroup(Container& c) {
 
 void ReadReport(Container& c);
 
+// The plan goes back with the failure: the daemon needs it for the sentence, and may have restarted since.
+void AnswerFailure(Container& c) {
+  if (c.reply < 0) return;
+  if (c.start_error == 0) return AnswerStep(c.reply, Step::kSupervisor, ECHILD);
+  KeeperReply reply;
+  InitReply(&reply, ReplyKind::kDone, c.start_error);
+  reply.failure = c.failure;
+  SendReply(c.reply, reply, c.plan);
+  Close(c.reply);
+}
+
 void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   if (c.status >= 0) ReadReport(c);  // what it said last
   if (c.phase == Phase::kCreating || c.phase == Phase::kCreated) {
-    AnswerStep(c.reply, Step::kSupervisor, c.forgetting ? 0 : ECHILD);
+    if (c.forgetting) Answer(c.reply, 0);
+    AnswerFailure(c);
     FreeContainer(c);
     return;
   }
@@ -270,11 +282,11 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   DrainOutput(c);
   CloseStreams(c);
   Close(c.log);
-  Close(c.plan);
   record.finished_ns = RealtimeNs();
   WriteExitRecord(record);
   c.phase = Phase::kExited;
-  Answer(c.reply, c.start_error != 0 ? c.start_error : ECHILD);
+  AnswerFailure(c);
+  Close(c.plan);
   SendEvent(event);
 }
 
@@ -345,16 +357,6 @@ int ReceiveReport(int fd, ExecutorReport* report, int* passed) {
   return 0;
 }
 
-// The plan goes back with the failure: the daemon needs it for the sentence, and may have restarted since.
-void AnswerWithPlan(Container& c, const Failure& failure) {
-  if (c.reply < 0) return;
-  KeeperReply reply;
-  InitReply(&reply, ReplyKind::kDone, c.start_error);
-  reply.failure = failure;
-  SendReply(c.reply, reply, c.plan);
-  Close(c.reply);
-}
-
 void OnReady(Container& c, const ExecutorReport& report) {
   c.phase = Phase::kCreated;
   KeeperReply reply;
@@ -394,7 +396,7 @@ void ReadReport(Container& c) {
       OnReady(c, report);
     } else if (kind == ReportKind::kFailed) {
       c.start_error = report.failure.error ? report.failure.error : EIO;
-      AnswerWithPlan(c, report.failure);
+      c.failure = report.failure;  // answered when the process is gone
     }
   }
 }
@@ -987,7 +989,20 @@ bool OpenLoop() {
   }
 }
 
+// What an ancestor ignores would be ignored by every container. posix_spawn leaves 32 and 33 alone.
+void ResetDispositions() {
+  struct {
+    void* handler;
+    unsigned long flags;
+    void* restorer;
+    uint64_t mask;
+  } action = {};
+  for (int signal = 1; signal <= 64; ++signal)
+    syscall(__NR_rt_sigaction, signal, &action, nullptr, sizeof action.mask);
+}
+
 int Main() {
+  ResetDispositions();
   static_assert(kMaxKeeperParameters <= 65536);
   alignas(8) char parameters[kMaxKeeperParameters];
   const ssize_t n = recv(kKeeperControlFd, parameters, sizeof parameters, MSG_DONTWAIT);

@@ -36,8 +36,8 @@ bool WriteAt(int dir, const char* leaf, const char* text) {
   return n > 0;
 }
 
-// One pass over cgroup.procs; how many were there.
-int SignalAll(int dir) {
+// One pass over cgroup.procs, with SIGKILL or nothing (0); how many were there.
+int SignalAll(int dir, int signal = SIGKILL) {
   const int fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   char text[2048];
@@ -47,7 +47,7 @@ int SignalAll(int dir) {
       if (text[i] >= '0' && text[i] <= '9') {
         pid = pid * 10 + (text[i] - '0');
       } else {
-        if (pid > 1) kill(pid, SIGKILL), ++count;
+        if (pid > 1) kill(pid, signal), ++count;
         pid = 0;
       }
     }
@@ -56,10 +56,15 @@ int SignalAll(int dir) {
   return count;
 }
 
-// v2: cgroup.kill (5.14). v1: frozen, nothing escapes by forking; a frozen task dies when it is thawed.
+// v2: cgroup.kill (5.14); not on an empty one, since a cgroup that was killed once kills whatever is cloned
+// into it later (seen on 6.18: clone3 compares the kill counter of the parent's cgroup). v1: frozen, nothing escapes by forking; a frozen task dies when it is thawed.
 void KillDirectory(const char* path, uint32_t flags) {
   const int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (dir < 0) return;
+  if ((flags & kCgroupV2) != 0 && SignalAll(dir, 0) == 0) {
+    close(dir);
+    return;
+  }
   if ((flags & kCgroupV2) == 0 || !WriteAt(dir, "cgroup.kill", "1")) {
     const bool freezer = (flags & kCgroupFreezer) != 0;
     if (freezer) WriteAt(dir, "freezer.state", "FROZEN");

@@ -37,7 +37,8 @@ struct Container {
   int in;        // write end that is held open
   uint32_t plan_flags;
   PidMode pid_mode;
-  int32_t start_error;   // execve failed with
+  int32_t start_error;   // a step failed with
+  Failure failure;
   bool forgetting;
   int64_t started_ns;
   Carry carry[2];

@@ -1,0 +1,164 @@
+// A container's program for tests: static, tells facts from inside as `key=value` lines, or misbehaves on
+// demand.
+//
+//   guest facts [PATH...]    identity, namespaces, cwd, environment, capabilities; for each PATH its kind
+//   guest exit N | sleep | write TEXT... | split | flood N | grandchild | tree | fork-sleep | cat
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+extern char** environ;
+
+static void print_file(const char* key, const char* path, const char* prefix) {
+  char line[1024];
+  FILE* f = fopen(path, "re");
+  if (!f) {
+    printf("%s=error %s\n", key, strerror(errno));
+    return;
+  }
+  while (fgets(line, sizeof line, f)) {
+    if (strncmp(line, prefix, strlen(prefix)) == 0) printf("%s=%s", key, line + strlen(prefix));
+  }
+  fclose(f);
+}
+
+static void print_link(const char* key, const char* path) {
+  char target[512];
+  const ssize_t n = readlink(path, target, sizeof target - 1);
+  target[n > 0 ? n : 0] = 0;
+  printf("%s=%s\n", key, target);
+}
+
+static void print_path(const char* path) {
+  struct stat st;
+  if (lstat(path, &st) != 0) {
+    printf("path %s=error %s\n", path, strerror(errno));
+    return;
+  }
+  const char* kind = S_ISDIR(st.st_mode) ? "dir" : S_ISCHR(st.st_mode) ? "chr" : S_ISREG(st.st_mode) ? "file" : "other";
+  struct statvfs fs;
+  const int ro = statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+  char byte;
+  const int fd = S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+  const long readable = fd >= 0 ? (long)read(fd, &byte, 1) : -1;
+  printf("path %s=%s %s %o %u:%u read %ld\n", path, kind, ro ? "ro" : "rw", st.st_mode & 07777, st.st_uid,
+         st.st_gid, readable);
+}
+
+static int facts(int argc, char** argv) {
+  char text[1024];
+  printf("pid=%d\nuid=%d %d\ngid=%d %d\n", getpid(), getuid(), geteuid(), getgid(), getegid());
+  gid_t groups[64];
+  const int n = getgroups(64, groups);
+  printf("groups=");
+  for (int i = 0; i < n; ++i) printf("%d ", groups[i]);
+  printf("\ncwd=%s\n", getcwd(text, sizeof text));
+  for (char** e = environ; *e; ++e) printf("env=%s\n", *e);
+  gethostname(text, sizeof text);
+  printf("hostname=%s\n", text);
+  const char* kinds[] = {"mnt", "pid", "ipc", "uts", "net", "cgroup"};
+  for (int i = 0; i < 6; ++i) {
+    char key[32], path[64];
+    snprintf(key, sizeof key, "ns.%s", kinds[i]);
+    snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
+    print_link(key, path);
+  }
+  const char* caps[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn"};
+  for (int i = 0; i < 9; ++i) {
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "%s:\t", caps[i]);
+    print_file(caps[i], "/proc/self/status", prefix);
+  }
+  print_file("oom", "/proc/self/oom_score_adj", "");
+  print_file("cgroup", "/proc/self/cgroup", "");
+  print_file("nofile", "/proc/self/limits", "Max open files");
+  print_file("mount", "/proc/self/mountinfo", "");
+  printf("umask=%o\n", umask(0));
+  printf("tty=%d\n", isatty(0));
+  for (int fd = 0; fd < 64; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) printf("fd=%d\n", fd);
+  }
+  const int out = open("/dev/stdout", O_WRONLY | O_CLOEXEC);
+  printf("open /dev/stdout=%s\n", out >= 0 ? "ok" : strerror(errno));
+  for (int i = 0; i < argc; ++i) print_path(argv[i]);
+  return 0;
+}
+
+static void put(const char* text) { (void)!write(1, text, strlen(text)); }
+
+int main(int argc, char** argv) {
+  const char* verb = argc > 1 ? argv[1] : "exit";
+  if (strcmp(verb, "facts") == 0) return facts(argc - 2, argv + 2);
+  if (strcmp(verb, "exit") == 0) return argc > 2 ? atoi(argv[2]) : 0;
+  if (strcmp(verb, "sleep") == 0) {
+    for (;;) pause();
+  }
+  if (strcmp(verb, "term") == 0) {  // ends at SIGTERM with 7
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    put("ready\n");
+    siginfo_t info;
+    sigwaitinfo(&set, &info);
+    return 7;
+  }
+  if (strcmp(verb, "write") == 0) {
+    for (int i = 2; i < argc; ++i) put(argv[i]);
+    return 0;
+  }
+  if (strcmp(verb, "split") == 0) {  // lines in pieces, both streams, an end without newline
+    put("one ");
+    usleep(20000);
+    put("line\n");
+    usleep(20000);
+    (void)!write(2, "error\n", 6);
+    usleep(20000);
+    put("last");
+    return 3;
+  }
+  if (strcmp(verb, "flood") == 0) {
+    const int n = atoi(argv[2]);
+    for (int i = 0; i < n; ++i) {
+      char line[64];
+      snprintf(line, sizeof line, "line %d\n", i);
+      put(line);
+    }
+    return 0;
+  }
+  if (strcmp(verb, "long") == 0) {
+    char* line = malloc(40001);
+    memset(line, 'x', 40000);
+    line[40000] = '\n';
+    (void)!write(1, line, 40001);
+    return 0;
+  }
+  if (strcmp(verb, "grandchild") == 0) {  // leaves a process that holds the pipe
+    if (fork() == 0) {
+      setsid();
+      for (;;) pause();
+    }
+    put("bye\n");
+    return 0;
+  }
+  if (strcmp(verb, "tree") == 0) {  // a tree in several sessions that outlives its root
+    for (int i = 0; i < 3; ++i) {
+      if (fork() == 0) {
+        setsid();
+        if (fork() == 0) setsid();
+        for (;;) pause();
+      }
+    }
+    put("tree\n");
+    for (;;) pause();
+  }
+  if (strcmp(verb, "procs") == 0) return system("exit 0");
+  return 99;
+}
