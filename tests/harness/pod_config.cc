@@ -1,5 +1,7 @@
 #include "tests/harness/pod_config.h"
 
+#include <stdlib.h>
+
 namespace berth::testing {
 
 cri::PodSandboxConfig Pod(const std::string& name) {
@@ -8,7 +10,9 @@ cri::PodSandboxConfig Pod(const std::string& name) {
   config.mutable_metadata()->set_uid("uid-" + name);
   config.mutable_metadata()->set_namespace_("default");
   config.set_hostname(name);
-  config.mutable_linux()->set_cgroup_parent("/berth-test");
+  const char* cgroup = getenv("BERTH_TEST_CGROUP");  // see private_machine.h
+  config.mutable_linux()->set_cgroup_parent(
+      std::string(cgroup != nullptr ? cgroup : "/berth-test") + "/pods");
   auto* security = config.mutable_linux()->mutable_security_context();
   security->mutable_seccomp()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
   auto* namespaces = security->mutable_namespace_options();

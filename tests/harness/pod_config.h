@@ -13,7 +13,7 @@ namespace cri = ::runtime::v1;
 
 // A pod with a network of its own: namespace `default`, a uid derived from the name, attempt 0,
 // RuntimeDefault seccomp, PID namespace per container, as kubelet sends it. `cgroup_parent` is
-// /berth-test unless changed: whoever makes pods from it removes that cgroup.
+// `pods` below the test's cgroup (private_machine.h).
 cri::PodSandboxConfig Pod(const std::string& name);
 
 // The same with the host's network.
