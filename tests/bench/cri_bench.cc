@@ -7,13 +7,15 @@
 //     --parallel N       pods started and stopped at once (default 16)
 //     --idle SECONDS     how long idle CPU is watched (default 10; 0 leaves it out)
 //     --daemon-pid PID   the runtime's daemon: its memory and CPU
-//     --helpers REGEX    command lines of the processes that the runtime adds to a pod (shims, pause)
+//     --helpers REGEX    command lines of the processes that the runtime adds to a pod (shims,
+//     pause)
 //     --cni              measure pods with a network of their own, too
 //     --log-dir DIR      where container logs go (made and removed by the caller)
 //     --cgroup-parent P  (default /berth-bench; removed by the caller)
 //
 // Prints lines METRIC<TAB>UNIT<TAB>P50<TAB>P90<TAB>P99<TAB>SAMPLES; a step that the runtime doesn't
-// serve has `unimplemented` in place of p50. Any other failure ends it with code 1. It leaves no pod.
+// serve has `unimplemented` in place of p50. Any other failure ends it with code 1. It leaves no
+// pod.
 
 #include <unistd.h>
 
@@ -87,8 +89,8 @@ class BenchPod {
 
   void Run() { pod_ = Require(client_->RunPod(config_), "RunPodSandbox"); }
   void Create() {
-    container_ = Require(client_->CreateContainer(pod_, container_config_, config_),
-                         "CreateContainer");
+    container_ =
+        Require(client_->CreateContainer(pod_, container_config_, config_), "CreateContainer");
   }
   void Start() { Require(client_->StartContainer(container_), "StartContainer"); }
   void Stop() { Require(client_->StopPod(pod_), "StopPodSandbox"); }
@@ -167,7 +169,8 @@ class Bench {
     for (int i = -options_.warmup; i < options_.runs * 3; ++i) {
       const absl::Time begin = absl::Now();
       const auto answer = Require(client_->ExecSync(pod.container(), {"/bin/true"}), "ExecSync");
-      if (answer.exit_code() != 0) Die("ExecSync", absl::InternalError("/bin/true answers non-zero"));
+      if (answer.exit_code() != 0)
+        Die("ExecSync", absl::InternalError("/bin/true answers non-zero"));
       if (i >= 0) exec.Add(absl::Now() - begin);
     }
     Print("ExecSync", "ms", exec);

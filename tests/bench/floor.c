@@ -1,16 +1,19 @@
 // floor: what a container start and an exec cost in bare system calls, the least that any runtime
 // can take on this machine. It is C, static, single-threaded, and does nothing but the calls below.
 //
-//   start      clone with mount, PID, IPC, UTS and cgroup namespaces; make / a slave; overlay of two
+//   start      clone with mount, PID, IPC, UTS and cgroup namespaces; make / a slave; overlay of
+//   two
 //              lowers with an upper; proc; a tmpfs dev with six nodes; devpts; shm; mqueue; sysfs;
 //              two bind mounts; pivot_root; no_new_privs; a seccomp filter of 300 instructions;
 //              execve of a static busybox `true`; wait. No cgroup directories.
 //   start-net  the same with a network namespace.
-//   exec       join the PID namespace, fork, join the other five namespaces of a running container by
+//   exec       join the PID namespace, fork, join the other five namespaces of a running container
+//   by
 //              its pidfd, execve of busybox `true`, wait.
 //
-// Usage: floor [-n RUNS] [-d DIR] [-b BUSYBOX]. DIR (default /var/tmp) has to be on a file system that
-// can hold an overlay's upper. Prints one line per variant: NAME p50 p90 p99 RUNS, in microseconds.
+// Usage: floor [-n RUNS] [-d DIR] [-b BUSYBOX]. DIR (default /var/tmp) has to be on a file system
+// that can hold an overlay's upper. Prints one line per variant: NAME p50 p90 p99 RUNS, in
+// microseconds.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -53,8 +56,8 @@ static void Die(const char* what) {
 }
 
 // In the container's process: no message gets out, the step is the exit code.
-#define CHECK_STEP(step, expr)    \
-  do {                            \
+#define CHECK_STEP(step, expr)     \
+  do {                             \
     if ((expr) < 0) _exit((step)); \
   } while (0)
 
@@ -101,10 +104,11 @@ static void MakeMounts(void) {
   CHECK_STEP(7, mkdir("dev/pts", 0755) | mkdir("dev/shm", 01777) | mkdir("dev/mqueue", 01777));
   CHECK_STEP(8, mount("devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
                       "newinstance,ptmxmode=0666,mode=0620"));
-  CHECK_STEP(9, mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV,
-                      "mode=1777,size=64m"));
+  CHECK_STEP(
+      9, mount("shm", "dev/shm", "tmpfs", MS_NOSUID | MS_NOEXEC | MS_NODEV, "mode=1777,size=64m"));
   CHECK_STEP(10, mount("mqueue", "dev/mqueue", "mqueue", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL));
-  CHECK_STEP(11, mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, NULL));
+  CHECK_STEP(11,
+             mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NOEXEC | MS_NODEV | MS_RDONLY, NULL));
   CHECK_STEP(12, mount("../bind1", "etc/hosts", NULL, MS_BIND, NULL));
   CHECK_STEP(13, mount("../bind2", "etc/resolv.conf", NULL, MS_BIND, NULL));
   CHECK_STEP(14, syscall(SYS_pivot_root, ".", "."));
@@ -145,7 +149,8 @@ static void MakeUpper(int i) {
   snprintf(upper, sizeof upper, "%s/up%d", g_dir, i);
   snprintf(work, sizeof work, "%s/work%d", g_dir, i);
   if (mkdir(upper, 0755) || mkdir(work, 0755)) Die(upper);
-  snprintf(g_overlay, sizeof g_overlay, "lowerdir=lower2:lower1,upperdir=up%d,workdir=work%d", i, i);
+  snprintf(g_overlay, sizeof g_overlay, "lowerdir=lower2:lower1,upperdir=up%d,workdir=work%d", i,
+           i);
 }
 
 static void RemoveUpper(int i) {
@@ -237,10 +242,14 @@ int main(int argc, char** argv) {
   int runs = 200, option;
   const char *base = "/var/tmp", *busybox = "/bin/busybox";
   while ((option = getopt(argc, argv, "n:d:b:")) != -1) {
-    if (option == 'n') runs = atoi(optarg);
-    else if (option == 'd') base = optarg;
-    else if (option == 'b') busybox = optarg;
-    else return 2;
+    if (option == 'n')
+      runs = atoi(optarg);
+    else if (option == 'd')
+      base = optarg;
+    else if (option == 'b')
+      busybox = optarg;
+    else
+      return 2;
   }
   if (runs < 1 || runs > kRunMax) {
     fprintf(stderr, "floor: -n has to be 1 to %d\n", kRunMax);
@@ -248,9 +257,11 @@ int main(int argc, char** argv) {
   }
   snprintf(g_dir, sizeof g_dir, "%s/berth-floor.XXXXXX", base);
   if (!mkdtemp(g_dir)) Die(g_dir);
-  Shell("cd %s && mkdir -p lower1/bin lower2/proc lower2/sys lower2/dev lower2/etc root && touch bind1 "
-        "bind2 lower2/etc/hosts lower2/etc/resolv.conf && cp %s lower1/bin/busybox",
-        g_dir, busybox);
+  Shell(
+      "cd %s && mkdir -p lower1/bin lower2/proc lower2/sys lower2/dev lower2/etc root && touch "
+      "bind1 "
+      "bind2 lower2/etc/hosts lower2/etc/resolv.conf && cp %s lower1/bin/busybox",
+      g_dir, busybox);
   MakeFilter();
   uint64_t* ns = calloc((size_t)runs, sizeof *ns);
   MeasureStart("start", kNamespaces, ns, runs);

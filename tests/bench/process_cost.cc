@@ -37,7 +37,8 @@ std::set<pid_t> FindProcesses(const std::regex& expression) {
     const std::string proc = "/proc/" + std::to_string(pid);
     std::string line = Contents(proc + "/cmdline");
     std::replace(line.begin(), line.end(), '\0', ' ');
-    if (std::regex_search(line, expression) || std::regex_search(Contents(proc + "/comm"), expression)) {
+    if (std::regex_search(line, expression) ||
+        std::regex_search(Contents(proc + "/comm"), expression)) {
       result.insert(pid);
     }
   }

@@ -20,7 +20,8 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   // Channels of one process share subchannels by default; then they would share a dead one.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel("unix://" + socket, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel("unix://" + socket, grpc::InsecureChannelCredentials(),
+                                   arguments);
 }
 
 // Status without the value.
@@ -84,7 +85,8 @@ absl::StatusOr<cri::PodSandboxStatusResponse> CriClient::PodStatus(const std::st
   return Call(&Runtime::PodSandboxStatus, request);
 }
 
-absl::StatusOr<std::vector<cri::PodSandbox>> CriClient::ListPods(const cri::PodSandboxFilter& filter) {
+absl::StatusOr<std::vector<cri::PodSandbox>> CriClient::ListPods(
+    const cri::PodSandboxFilter& filter) {
   cri::ListPodSandboxRequest request;
   *request.mutable_filter() = filter;
   auto response = Call(&Runtime::ListPodSandbox, request);

@@ -1,13 +1,14 @@
-// A CRI client for tests and benchmarks: the two stubs over one channel, errors as absl::Status, and
-// the few calls that tests make all the time by name.
+// A CRI client for tests and benchmarks: the two stubs over one channel, errors as absl::Status,
+// and the few calls that tests make all the time by name.
 //
 //   CriClient cri("/run/berth/berthd.sock");
 //   cri::PodSandboxConfig config = HostNetworkPod("web");
 //   std::string pod = cri.RunPod(config).value();
-//   std::string id = cri.CreateContainer(pod, Container("c", image, {"sleep", "60"}), config).value();
+//   std::string id = cri.CreateContainer(pod, Container("c", image, {"sleep", "60"}),
+//   config).value();
 //
-// It knows nothing of any runtime: the benchmark drives the peers' sockets with it. All methods may be
-// called from any thread.
+// It knows nothing of any runtime: the benchmark drives the peers' sockets with it. All methods may
+// be called from any thread.
 #ifndef BERTH_TESTS_HARNESS_CRI_CLIENT_H_
 #define BERTH_TESTS_HARNESS_CRI_CLIENT_H_
 
@@ -28,16 +29,16 @@ namespace cri = ::runtime::v1;
 
 class CriClient {
  public:
-  // `socket` is a path. No call is made yet. A call that outlives `timeout` is DeadlineExceeded; its
-  // message then says `client deadline`, so that a test can tell it from the runtime's answer.
+  // `socket` is a path. No call is made yet. A call that outlives `timeout` is DeadlineExceeded;
+  // its message then says `client deadline`, so that a test can tell it from the runtime's answer.
   explicit CriClient(const std::string& socket, absl::Duration timeout = absl::Seconds(60));
 
   // Any unary call: `client.Call(&CriClient::Runtime::Version, request)`.
   using Runtime = cri::RuntimeService::Stub;
   using Images = cri::ImageService::Stub;
   template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(grpc::Status (Runtime::*method)(grpc::ClientContext*, const Request&,
-                                                                Response*),
+  absl::StatusOr<Response> Call(grpc::Status (Runtime::*method)(grpc::ClientContext*,
+                                                                const Request&, Response*),
                                 const Request& request) {
     return Finish(*runtime_, method, request);
   }
@@ -67,7 +68,8 @@ class CriClient {
   absl::Status StopContainer(const std::string& id, int grace);
   absl::Status RemoveContainer(const std::string& id);
   absl::StatusOr<cri::ContainerStatus> ContainerStatus(const std::string& id);
-  absl::StatusOr<std::vector<cri::Container>> ListContainers(const cri::ContainerFilter& filter = {});
+  absl::StatusOr<std::vector<cri::Container>> ListContainers(
+      const cri::ContainerFilter& filter = {});
   // `timeout` in seconds, 0 for none.
   absl::StatusOr<cri::ExecSyncResponse> ExecSync(const std::string& id,
                                                  const std::vector<std::string>& command,

@@ -21,8 +21,8 @@ namespace berth::testing {
 
 ::testing::AssertionResult HasCode(absl::StatusCode code, const absl::Status& status) {
   if (status.code() == code) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "want " << absl::StatusCodeToString(code) << ", got "
-                                       << status;
+  return ::testing::AssertionFailure()
+         << "want " << absl::StatusCodeToString(code) << ", got " << status;
 }
 
 void DaemonTest::SetUp() {
@@ -38,10 +38,11 @@ void DaemonTest::SetUp() {
 void DaemonTest::TearDown() {
   if (daemon_.running()) {
     EXPECT_OK(daemon_.RemoveAllPods());
-    if (with_daemon_ != nullptr && !HasFatalFailure()) ExpectNoLeaks(*with_daemon_, "after all pods");
+    if (with_daemon_ != nullptr && !HasFatalFailure())
+      ExpectNoLeaks(*with_daemon_, "after all pods");
     auto status = daemon_.Terminate();
-    EXPECT_TRUE(status.ok() && *status == 0) << "SIGTERM: " << status.status() << " wait status "
-                                             << status.value_or(-1);
+    EXPECT_TRUE(status.ok() && *status == 0)
+        << "SIGTERM: " << status.status() << " wait status " << status.value_or(-1);
     if (!status.ok()) daemon_.Kill();
   }
   ExpectNoLeaks(*before_daemon_, "after the daemon");
@@ -177,8 +178,8 @@ std::vector<LogLine> ReadLog(const std::string& path) {
                       (fields[2] == "F" || fields[2] == "P");
     EXPECT_TRUE(good) << path << ": not a CRI log line: " << line;
     if (!good) return result;
-    result.push_back({std::string(fields[0]), std::string(fields[1]), std::string(fields[3]),
-                      fields[2] == "P"});
+    result.push_back(
+        {std::string(fields[0]), std::string(fields[1]), std::string(fields[3]), fields[2] == "P"});
   }
   return result;
 }

@@ -1,8 +1,8 @@
 // The fixture of integration tests: a registry, a daemon, a client, and the check for leaks.
 //
-// Each test has a fresh daemon. At its end all pods are removed through CRI, the machine is compared
-// with what it was when the daemon had just started, the daemon gets SIGTERM, and the machine is
-// compared with what it was before. A leak fails the test and is named.
+// Each test has a fresh daemon. At its end all pods are removed through CRI, the machine is
+// compared with what it was when the daemon had just started, the daemon gets SIGTERM, and the
+// machine is compared with what it was before. A leak fails the test and is named.
 #ifndef BERTH_TESTS_HARNESS_DAEMON_TEST_H_
 #define BERTH_TESTS_HARNESS_DAEMON_TEST_H_
 

@@ -18,12 +18,12 @@ class LeakCheck {
   explicit LeakCheck(std::vector<std::string> directories = {});
 
   // What there is now and was not then, one line each: `process 12: berth-keeper …`, `mount /…`,
-  // `netns …`, `cgroup memory:/…`, `interface veth…`, `file /…`. Looks again for up to `patience` while
-  // there is something: a zombie may not have been reaped yet.
+  // `netns …`, `cgroup memory:/…`, `interface veth…`, `file /…`. Looks again for up to `patience`
+  // while there is something: a zombie may not have been reaped yet.
   std::vector<std::string> Leaks(absl::Duration patience = absl::Seconds(3)) const;
 
-  // Not counted: interfaces of this name (a CNI bridge stays by design), and files whose path contains
-  // the text.
+  // Not counted: interfaces of this name (a CNI bridge stays by design), and files whose path
+  // contains the text.
   void IgnoreInterface(const std::string& name) { ignored_interfaces_.insert(name); }
   void IgnoreFiles(const std::string& text) { ignored_files_.push_back(text); }
 

@@ -1,4 +1,5 @@
-// The CRI configurations that tests and benchmarks start from; a test changes the fields it is about.
+// The CRI configurations that tests and benchmarks start from; a test changes the fields it is
+// about.
 #ifndef BERTH_TESTS_HARNESS_POD_CONFIG_H_
 #define BERTH_TESTS_HARNESS_POD_CONFIG_H_
 

@@ -1,8 +1,8 @@
 // A private machine for an integration test: its own PID, mount and network namespace.
 //
-// What a test and the daemon under test leave, whatever ends them, goes with the namespaces; what is
-// not namespaced (cgroups, files) is named after the test and removed by the process outside. Orphans
-// are reaped by a PID 1 that does nothing else, as on a real node.
+// What a test and the daemon under test leave, whatever ends them, goes with the namespaces; what
+// is not namespaced (cgroups, files) is named after the test and removed by the process outside.
+// Orphans are reaped by a PID 1 that does nothing else, as on a real node.
 #ifndef BERTH_TESTS_HARNESS_PRIVATE_MACHINE_H_
 #define BERTH_TESTS_HARNESS_PRIVATE_MACHINE_H_
 

@@ -29,8 +29,8 @@ absl::StatusOr<std::unique_ptr<Program>> Program::Start(
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus("fork");
   if (pid == 0) {
-    // The test has gRPC's threads by now. What follows is safe there but for setenv's lock, which only
-    // this test's own thread takes.
+    // The test has gRPC's threads by now. What follows is safe there but for setenv's lock, which
+    // only this test's own thread takes.
     for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
     dup2(input.get(), 0);
     dup2(output.get(), 1);
@@ -55,7 +55,9 @@ bool Program::running() const {
   return !reaped_ && poll(&entry, 1, 0) == 0;
 }
 
-void Program::Signal(int signal) { syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0); }
+void Program::Signal(int signal) {
+  syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
+}
 
 absl::StatusOr<int> Program::Wait(absl::Duration timeout) {
   if (reaped_) return status_;
@@ -93,8 +95,8 @@ std::string Shell(const std::string& script) {
 std::string FindOwnProgram(const std::string& name) {
   std::vector<std::string> places = {"build/bin/"};
   // Where the binaries of a Bazel run are, below the runfiles' directory.
-  for (const char* package : {"server/", "server/main/", "runtime/", "runtime/keeper/", "snapshotter/",
-                              "snapshotter/unpacker/", "cli/"}) {
+  for (const char* package : {"server/", "server/main/", "runtime/", "runtime/keeper/",
+                              "snapshotter/", "snapshotter/unpacker/", "cli/"}) {
     places.insert(places.begin(), package);
   }
   if (const char* bin = getenv("BERTH_BIN")) places.insert(places.begin(), absl::StrCat(bin, "/"));
@@ -109,8 +111,8 @@ std::string FindOwnProgram(const std::string& name) {
 }
 
 absl::StatusOr<std::string> HttpGet(const std::string& url) {
-  ASSIGN_OR_RETURN(CommandResult result,
-                   RunCommand({"curl", "-sS", "--fail", "--noproxy", "*", "--max-time", "10", url}));
+  ASSIGN_OR_RETURN(CommandResult result, RunCommand({"curl", "-sS", "--fail", "--noproxy", "*",
+                                                     "--max-time", "10", url}));
   if (result.exit_code != 0) return absl::UnavailableError(result.output);
   return std::move(result.output);
 }

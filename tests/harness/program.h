@@ -19,8 +19,8 @@ namespace berth::testing {
 // A running program. Destroying it kills (SIGKILL) and reaps it.
 class Program {
  public:
-  // argv[0] is looked up in PATH unless it has a slash. stdout and stderr are appended to `log`, stdin
-  // is /dev/null; `environment` is added to the test's own.
+  // argv[0] is looked up in PATH unless it has a slash. stdout and stderr are appended to `log`,
+  // stdin is /dev/null; `environment` is added to the test's own.
   static absl::StatusOr<std::unique_ptr<Program>> Start(
       const std::vector<std::string>& argv, const std::string& log,
       const std::map<std::string, std::string>& environment = {});

@@ -41,20 +41,28 @@ absl::Status TestDaemon::Launch(const std::string& failpoints,
   for (const std::string& directory : {cni_conf_dir(), certs_dir(), pod_logs()}) {
     RETURN_IF_ERROR(MakeDirectories(directory, 0755));
   }
-  const std::string config = absl::StrCat("[cgroup]\nkeepers_cgroup = \"", TestCgroup(), "/keepers\"\n",
-                                          "[registry]\nconfig_path = \"", certs_dir(), "\"\n",
-                                          options_.config);
+  const std::string config =
+      absl::StrCat("[cgroup]\nkeepers_cgroup = \"", TestCgroup(), "/keepers\"\n",
+                   "[registry]\nconfig_path = \"", certs_dir(), "\"\n", options_.config);
   const std::string config_file = directory_ + "/config.toml";
   RETURN_IF_ERROR(WriteFileAtomically(config_file, config, 0644));
   std::vector<std::string> argv = {binary,
-                                   "--config", config_file,
-                                   "--root", root(),
-                                   "--state", state(),
-                                   "--address", "unix://" + socket(),
-                                   "--metrics-address", metrics_address(),
-                                   "--cni-conf-dir", cni_conf_dir(),
-                                   "--cni-bin-dir", "/usr/lib/cni",
-                                   "--log-level", "debug"};
+                                   "--config",
+                                   config_file,
+                                   "--root",
+                                   root(),
+                                   "--state",
+                                   state(),
+                                   "--address",
+                                   "unix://" + socket(),
+                                   "--metrics-address",
+                                   metrics_address(),
+                                   "--cni-conf-dir",
+                                   cni_conf_dir(),
+                                   "--cni-bin-dir",
+                                   "/usr/lib/cni",
+                                   "--log-level",
+                                   "debug"};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   std::map<std::string, std::string> variables = environment;
   if (!failpoints.empty()) variables["BERTH_FAILPOINTS"] = failpoints;
@@ -87,7 +95,9 @@ absl::StatusOr<int> TestDaemon::Terminate() {
   return program_->Wait(absl::Seconds(10));
 }
 
-absl::StatusOr<int> TestDaemon::WaitForEnd(absl::Duration timeout) { return program_->Wait(timeout); }
+absl::StatusOr<int> TestDaemon::WaitForEnd(absl::Duration timeout) {
+  return program_->Wait(timeout);
+}
 
 absl::Status TestDaemon::RemoveAllPods() {
   ASSIGN_OR_RETURN(const auto pods, client_->ListPods());

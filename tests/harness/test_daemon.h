@@ -25,7 +25,8 @@ class TestDaemon {
   struct Options {
     std::string name = "a";  // distinguishes daemons of one test
     int metrics_port = 9626;
-    std::string config;  // TOML, appended to the sections [cgroup] and [registry] that it always has
+    std::string
+        config;  // TOML, appended to the sections [cgroup] and [registry] that it always has
     std::vector<std::string> flags;
   };
 
@@ -33,8 +34,8 @@ class TestDaemon {
   // Kills the daemon if it runs. Its pods stay: a test that wants them gone removes them.
   ~TestDaemon() = default;
 
-  // Starts berthd and returns when Status answers. FailedPrecondition if it is not built; the log's end
-  // in the message if it doesn't come up. `failpoints` as in base/failpoint.h.
+  // Starts berthd and returns when Status answers. FailedPrecondition if it is not built; the log's
+  // end in the message if it doesn't come up. `failpoints` as in base/failpoint.h.
   absl::Status Start(const std::string& failpoints = "",
                      const std::map<std::string, std::string>& environment = {});
   // The same without waiting for Status.

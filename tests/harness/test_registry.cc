@@ -42,8 +42,9 @@ absl::StatusOr<std::unique_ptr<Program>> Serve(const std::string& address,
 
 // A storage directory with the images, made if there is none yet.
 absl::StatusOr<std::string> ImageStorage() {
-  ASSIGN_OR_RETURN(CommandResult key,
-                   RunCommand({"sh", "-c", absl::StrCat("cat ", kPush, " /bin/busybox | sha256sum")}));
+  ASSIGN_OR_RETURN(
+      CommandResult key,
+      RunCommand({"sh", "-c", absl::StrCat("cat ", kPush, " /bin/busybox | sha256sum")}));
   const std::string storage = absl::StrCat("/var/tmp/berth-test-images-", key.output.substr(0, 16));
   if (access(storage.c_str(), F_OK) == 0) return storage;
   // Built aside and renamed: tests that run side by side don't see a half-made one.
@@ -65,8 +66,7 @@ absl::StatusOr<std::unique_ptr<TestRegistry>> TestRegistry::Start(const Options&
   const std::string address = absl::StrCat("127.0.0.1:", options.port);
   const std::string storage = absl::StrCat(TestDirectory(), "/registry-", options.port);
   ASSIGN_OR_RETURN(const std::string images, ImageStorage());
-  ASSIGN_OR_RETURN(CommandResult copy,
-                   RunCommand({"cp", "-a", "--reflink=auto", images, storage}));
+  ASSIGN_OR_RETURN(CommandResult copy, RunCommand({"cp", "-a", "--reflink=auto", images, storage}));
   if (copy.exit_code != 0) return absl::InternalError(copy.output);
   std::string htpasswd;
   if (!options.user.empty()) {

@@ -19,9 +19,9 @@ class TestRegistry {
     std::string user, password;
   };
 
-  // Returns when it answers. The images are built by tests/images/push-images once for all tests and
-  // kept in /var/tmp/berth-test-images-KEY, KEY after the script and busybox; each registry works on a
-  // copy of its own.
+  // Returns when it answers. The images are built by tests/images/push-images once for all tests
+  // and kept in /var/tmp/berth-test-images-KEY, KEY after the script and busybox; each registry
+  // works on a copy of its own.
   static absl::StatusOr<std::unique_ptr<TestRegistry>> Start(const Options& options);
 
   // The registry of this test's process at 127.0.0.1:5000, started by the first call. Aborts if it

@@ -212,7 +212,8 @@ TEST_F(ContainerTest, StdinIsClosedUnlessAskedFor) {
 }
 
 TEST_F(ContainerTest, ATerminalIsATerminal) {
-  cri::ContainerConfig config = ContainerConfig("tty", {"sh", "-c", "tty; test -t 0 && test -t 1 && echo yes"});
+  cri::ContainerConfig config =
+      ContainerConfig("tty", {"sh", "-c", "tty; test -t 0 && test -t 1 && echo yes"});
   config.set_tty(true);
   const std::string text = RunToEnd(pod_, config);
   EXPECT_TRUE(absl::StrContains(text, "/dev/pts/0")) << text;

@@ -44,7 +44,8 @@ TEST_F(ExecTest, TheContainersWorldIsJoined) {
   }
   // The same cgroups, privileges and filter as the container's own process.
   const std::string facts = "grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' ";
-  EXPECT_EQ(Exec(container_, facts + "/proc/self/status"), Exec(container_, facts + "/proc/1/status"));
+  EXPECT_EQ(Exec(container_, facts + "/proc/self/status"),
+            Exec(container_, facts + "/proc/1/status"));
   EXPECT_EQ(Exec(container_, "cat /proc/self/cgroup"), Exec(container_, "cat /proc/1/cgroup"));
 }
 
@@ -78,8 +79,9 @@ TEST_F(ExecTest, BigOutputArrivesWhole) {
 }
 
 TEST_F(ExecTest, OutputBeyondTheLimitIsDrainedAndDropped) {
-  ASSERT_OK_AND_ASSIGN(const auto answer,
-                       cri().ExecSync(container_, {"sh", "-c", "head -c 40000000 /dev/zero; exit 3"}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto answer,
+      cri().ExecSync(container_, {"sh", "-c", "head -c 40000000 /dev/zero; exit 3"}));
   EXPECT_EQ(answer.exit_code(), 3);  // the command was not stopped by a full pipe
   EXPECT_GT(answer.stdout().size(), 1000000u);
   EXPECT_LT(answer.ByteSizeLong(), 16u << 20);

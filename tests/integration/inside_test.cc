@@ -41,7 +41,9 @@ class InsideTest : public DaemonTest {
 
 constexpr char kIds[] = "id -u; id -g; grep ^Groups: /proc/self/status | tr -s '\\t ' ' '";
 
-TEST_F(InsideTest, RootByDefault) { EXPECT_EQ(Plain("id -u; id -g; pwd; echo $HOME"), "0\n0\n/\n/root\n"); }
+TEST_F(InsideTest, RootByDefault) {
+  EXPECT_EQ(Plain("id -u; id -g; pwd; echo $HOME"), "0\n0\n/\n/root\n");
+}
 
 TEST_F(InsideTest, UserByNumberTakesGroupsFromTheImage) {
   EXPECT_EQ(With(kIds, [](auto* s) { s->mutable_run_as_user()->set_value(1000); }),
@@ -49,9 +51,9 @@ TEST_F(InsideTest, UserByNumberTakesGroupsFromTheImage) {
 }
 
 TEST_F(InsideTest, UserByNameTakesItsGroupAndHome) {
-  EXPECT_EQ(With(absl::StrCat(kIds, "; echo $HOME"),
-                 [](auto* s) { s->set_run_as_username("www-data"); }),
-            "33\n33\nGroups: 33 50001 \n/var/www\n");
+  EXPECT_EQ(
+      With(absl::StrCat(kIds, "; echo $HOME"), [](auto* s) { s->set_run_as_username("www-data"); }),
+      "33\n33\nGroups: 33 50001 \n/var/www\n");
 }
 
 TEST_F(InsideTest, GroupAndSupplementalGroups) {
@@ -173,15 +175,18 @@ TEST_F(InsideTest, ALocalhostSeccompProfileIsLoaded) {
 }
 
 TEST_F(InsideTest, ReadOnlyRootfs) {
-  EXPECT_EQ(With("touch /x 2>/dev/null && echo written || echo refused; touch /dev/shm/x && echo shm",
-                 [](auto* s) { s->set_readonly_rootfs(true); }),
-            "refused\nshm\n");
+  EXPECT_EQ(
+      With("touch /x 2>/dev/null && echo written || echo refused; touch /dev/shm/x && echo shm",
+           [](auto* s) { s->set_readonly_rootfs(true); }),
+      "refused\nshm\n");
 }
 
 TEST_F(InsideTest, MaskedAndReadOnlyPaths) {
-  EXPECT_EQ(Plain("cat /proc/kcore | wc -c; ls /sys/firmware | wc -l; ls /proc/scsi 2>/dev/null | wc -l"),
-            "0\n0\n0\n");
-  EXPECT_EQ(Plain("echo 1 > /proc/sys/vm/drop_caches && echo written || echo refused"), "refused\n");
+  EXPECT_EQ(
+      Plain("cat /proc/kcore | wc -c; ls /sys/firmware | wc -l; ls /proc/scsi 2>/dev/null | wc -l"),
+      "0\n0\n0\n");
+  EXPECT_EQ(Plain("echo 1 > /proc/sys/vm/drop_caches && echo written || echo refused"),
+            "refused\n");
   EXPECT_EQ(Plain("touch /sys/x 2>/dev/null && echo written || echo refused"), "refused\n");
 }
 
@@ -189,10 +194,11 @@ TEST_F(InsideTest, Privileged) {
   cri::PodSandboxConfig config = PodConfig("privileged");
   config.mutable_linux()->mutable_security_context()->set_privileged(true);
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
-  cri::ContainerConfig container =
-      Script("grep CapEff /proc/self/status; grep Seccomp: /proc/self/status; "
-             "mount -t tmpfs none /mnt 2>/dev/null || mkdir /mnt && mount -t tmpfs none /mnt && echo mounted; "
-             "ls /dev | wc -l");
+  cri::ContainerConfig container = Script(
+      "grep CapEff /proc/self/status; grep Seccomp: /proc/self/status; "
+      "mount -t tmpfs none /mnt 2>/dev/null || mkdir /mnt && mount -t tmpfs none /mnt && echo "
+      "mounted; "
+      "ls /dev | wc -l");
   auto* security = SecurityOf(container);
   security->set_privileged(true);
   security->clear_masked_paths();
@@ -212,16 +218,19 @@ TEST_F(InsideTest, APrivilegedContainerNeedsAPrivilegedPod) {
 }
 
 TEST_F(InsideTest, StandardDevicesAndNoOthers) {
-  EXPECT_EQ(Plain("for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; "
-                  "readlink /dev/ptmx /dev/fd /dev/stdin /dev/stdout /dev/stderr; "
-                  "test -d /dev/pts && test -d /dev/shm && test -d /dev/mqueue && echo dirs; "
-                  "ls -d /dev/sda /dev/vda /dev/mem /dev/kmsg 2>/dev/null"),
-            "pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\ndirs\n");
-  EXPECT_EQ(Plain("head -c 4 /dev/zero | wc -c; echo x > /dev/null; echo x > /dev/full || echo full"),
-            "4\nfull\n");
+  EXPECT_EQ(
+      Plain("for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; "
+            "readlink /dev/ptmx /dev/fd /dev/stdin /dev/stdout /dev/stderr; "
+            "test -d /dev/pts && test -d /dev/shm && test -d /dev/mqueue && echo dirs; "
+            "ls -d /dev/sda /dev/vda /dev/mem /dev/kmsg 2>/dev/null"),
+      "pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\ndirs\n");
+  EXPECT_EQ(
+      Plain("head -c 4 /dev/zero | wc -c; echo x > /dev/null; echo x > /dev/full || echo full"),
+      "4\nfull\n");
   // A node that the container makes itself doesn't open.
-  EXPECT_EQ(Plain("mknod /tmp/vda b 254 0 && head -c 1 /tmp/vda >/dev/null 2>&1 && echo open || echo no"),
-            "no\n");
+  EXPECT_EQ(
+      Plain("mknod /tmp/vda b 254 0 && head -c 1 /tmp/vda >/dev/null 2>&1 && echo open || echo no"),
+      "no\n");
 }
 
 TEST_F(InsideTest, AHostDeviceIsGivenWithItsPermissions) {
@@ -237,9 +246,9 @@ TEST_F(InsideTest, HostMounts) {
   const std::string host = daemon_.directory() + "/volume";
   ASSERT_OK(MakeDirectories(host + "/sub", 0755));
   ASSERT_OK(WriteFileAtomically(host + "/file", "from host\n", 0644));
-  cri::ContainerConfig config =
-      Script("cat /data/file /single; echo back > /data/sub/answer; "
-             "touch /ro/x 2>/dev/null && echo written || echo refused");
+  cri::ContainerConfig config = Script(
+      "cat /data/file /single; echo back > /data/sub/answer; "
+      "touch /ro/x 2>/dev/null && echo written || echo refused");
   auto* mount = config.add_mounts();
   mount->set_host_path(host);
   mount->set_container_path("/data");
@@ -261,7 +270,8 @@ TEST_F(InsideTest, MountPropagationHostToContainer) {
   ASSERT_EQ(mount(nullptr, host.c_str(), nullptr, MS_SHARED, nullptr), 0);
   const auto cleanup = [&] { umount2(host.c_str(), MNT_DETACH); };
   for (const auto propagation : {cri::PROPAGATION_PRIVATE, cri::PROPAGATION_HOST_TO_CONTAINER}) {
-    cri::ContainerConfig config = ContainerConfig(absl::StrCat("p", propagation), {"sleep", "1000"});
+    cri::ContainerConfig config =
+        ContainerConfig(absl::StrCat("p", propagation), {"sleep", "1000"});
     auto* entry = config.add_mounts();
     entry->set_host_path(host);
     entry->set_container_path("/data");
@@ -338,7 +348,8 @@ TEST_F(InsideTest, HostnameSysctlsAndHosts) {
 TEST_F(InsideTest, VolumesOfTheImageAreThere) {
   const std::string image = registry_.Image("volume:1");
   ASSERT_OK(cri().PullImage(image));
-  cri::ContainerConfig config = ContainerConfig("volume", {"sh", "-c", "echo x > /data/volume/f && cat /data/volume/f"});
+  cri::ContainerConfig config =
+      ContainerConfig("volume", {"sh", "-c", "echo x > /data/volume/f && cat /data/volume/f"});
   config.mutable_image()->set_image(image);
   EXPECT_EQ(RunToEnd(pod_, config), "x\n");
 }

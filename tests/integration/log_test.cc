@@ -78,10 +78,11 @@ TEST_F(LogTest, BinaryBytesPassThrough) {
 }
 
 TEST_F(LogTest, TheLogGoesOnWhileTheDaemonIsDown) {
-  ASSERT_OK_AND_ASSIGN(const std::string id,
-                       CreateAndStart(pod_, ContainerConfig("steady", {"sh", "-c",
-                                                                       "i=0; while [ $i -lt 60 ]; do i=$((i+1)); "
-                                                                       "echo $i; sleep 0.02; done"})));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      CreateAndStart(pod_, ContainerConfig("steady", {"sh", "-c",
+                                                      "i=0; while [ $i -lt 60 ]; do i=$((i+1)); "
+                                                      "echo $i; sleep 0.02; done"})));
   daemon_.Kill();
   absl::SleepFor(absl::Seconds(2));  // the whole of it passes without a daemon
   ASSERT_OK(daemon_.Start());
@@ -94,11 +95,12 @@ TEST_F(LogTest, TheLogGoesOnWhileTheDaemonIsDown) {
 
 TEST_F(LogTest, AGrandchildThatHoldsThePipeDoesNotDelayTheExit) {
   cri::PodSandboxConfig config = PodConfig("shared-pid");
-  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(cri::POD);
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::POD);
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
-  ASSERT_OK_AND_ASSIGN(const std::string id,
-                       CreateAndStart(pod, ContainerConfig("parent", {"sh", "-c",
-                                                                      "sleep 30 & echo done; exit 4"})));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      CreateAndStart(pod, ContainerConfig("parent", {"sh", "-c", "sleep 30 & echo done; exit 4"})));
   ASSERT_OK_AND_ASSIGN(const auto status, cri().WaitForExit(id, absl::Seconds(10)));
   EXPECT_EQ(status.exit_code(), 4);
   EXPECT_EQ(LogText(ReadLog(config.log_directory() + "/parent_0.log")), "done\n");

@@ -44,7 +44,8 @@ class PodNetworkTest : public DaemonTest {
 
   // Addresses that host-local has given out.
   std::string Leases() {
-    return Shell("cd " + daemon_.directory() + "/ipam/berth-test-a 2>/dev/null && ls | grep '^10' || true");
+    return Shell("cd " + daemon_.directory() +
+                 "/ipam/berth-test-a 2>/dev/null && ls | grep '^10' || true");
   }
   std::string PortRules() { return Shell("iptables -t nat -S | grep CNI-DN || true"); }
 };
@@ -54,13 +55,15 @@ TEST_F(PodNetworkTest, ThePodHasAnAddressThatAnswers) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
   const std::string ip = IpOf(pod.id);
   EXPECT_TRUE(absl::StartsWith(ip, "10.77.0.")) << ip;
-  ASSERT_OK_AND_ASSIGN(const std::string container,
-                       CreateAndStart(pod, ContainerConfig("c", {"sh", "-c",
-                                                                 "mkdir /www; echo hello > /www/index.html; "
-                                                                 "exec httpd -f -p 80 -h /www"})));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string container,
+      CreateAndStart(pod, ContainerConfig("c", {"sh", "-c",
+                                                "mkdir /www; echo hello > /www/index.html; "
+                                                "exec httpd -f -p 80 -h /www"})));
   EXPECT_TRUE(absl::StrContains(Exec(container, "ip addr show eth0"), ip));
   EXPECT_TRUE(absl::StrContains(Exec(container, "ip addr show lo"), "127.0.0.1"));
-  EXPECT_EQ(Shell("curl -s --noproxy '*' --retry 20 --retry-connrefused --retry-delay 1 http://" + ip + "/"),
+  EXPECT_EQ(Shell("curl -s --noproxy '*' --retry 20 --retry-connrefused --retry-delay 1 http://" +
+                  ip + "/"),
             "hello\n");
   EXPECT_NE(Exec(container, "readlink /proc/self/ns/net"), Shell("readlink /proc/self/ns/net"));
   EXPECT_EQ(Exec(container, "hostname"), "web\n");
@@ -185,8 +188,8 @@ TEST_F(PodNetworkTest, AFailedAddIsFollowedByDelAndLeavesNothing) {
 
 TEST_F(PodNetworkTest, PluginsGetKubernetesArguments) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(NetworkPod("arguments")));
-  // host-local writes CNI_CONTAINERID and the interface; the rest is checked by a recording plugin in
-  // the unit tests of server/network.
+  // host-local writes CNI_CONTAINERID and the interface; the rest is checked by a recording plugin
+  // in the unit tests of server/network.
   const std::string lease = Shell("cat " + daemon_.directory() + "/ipam/berth-test-a/10.*");
   EXPECT_TRUE(absl::StrContains(lease, pod.id)) << lease;
   EXPECT_TRUE(absl::StrContains(lease, "eth0")) << lease;

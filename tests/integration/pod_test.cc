@@ -131,19 +131,23 @@ TEST_F(PodTest, ContainersOfAPodShareIpcAndUts) {
 
 TEST_F(PodTest, PidModePodSharesProcesses) {
   cri::PodSandboxConfig config = PodConfig("pid-pod");
-  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(cri::POD);
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::POD);
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
   ASSERT_OK_AND_ASSIGN(const std::string a, Sleeper(pod, "a"));
-  ASSERT_OK_AND_ASSIGN(const std::string b, CreateAndStart(pod, ContainerConfig("b", {"sleep", "777"})));
+  ASSERT_OK_AND_ASSIGN(const std::string b,
+                       CreateAndStart(pod, ContainerConfig("b", {"sleep", "777"})));
   EXPECT_EQ(Exec(a, "readlink /proc/self/ns/pid"), Exec(b, "readlink /proc/self/ns/pid"));
   EXPECT_TRUE(absl::StrContains(Exec(a, "ps -o args"), "sleep 777"));
   // An orphan is reaped by the pod's init.
-  EXPECT_EQ(Exec(a, "sh -c 'sleep 0.1 & exit 0'; sleep 0.5; ps -o stat | grep -c Z || true"), "0\n");
+  EXPECT_EQ(Exec(a, "sh -c 'sleep 0.1 & exit 0'; sleep 0.5; ps -o stat | grep -c Z || true"),
+            "0\n");
 }
 
 TEST_F(PodTest, PidModeNodeSeesTheHost) {
   cri::PodSandboxConfig config = PodConfig("pid-node");
-  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(cri::NODE);
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::NODE);
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
   ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
   EXPECT_EQ(Exec(container, "readlink /proc/self/ns/pid"), Shell("readlink /proc/self/ns/pid"));
@@ -166,7 +170,8 @@ TEST_F(PodTest, PidModeTargetIsServedOrRefusedClearly) {
     return;
   }
   ASSERT_OK(cri().StartContainer(*created));
-  EXPECT_EQ(Exec(*created, "readlink /proc/self/ns/pid"), Exec(target, "readlink /proc/self/ns/pid"));
+  EXPECT_EQ(Exec(*created, "readlink /proc/self/ns/pid"),
+            Exec(target, "readlink /proc/self/ns/pid"));
 }
 
 TEST_F(PodTest, SigtermLeavesPodsRunning) {

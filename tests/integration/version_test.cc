@@ -67,8 +67,8 @@ TEST_F(VersionTest, VerboseStatusHasTheConfiguration) {
 }
 
 TEST_F(VersionTest, RuntimeConfigNamesTheCgroupDriver) {
-  ASSERT_OK_AND_ASSIGN(
-      auto answer, cri().Call(&CriClient::Runtime::RuntimeConfig, cri::RuntimeConfigRequest()));
+  ASSERT_OK_AND_ASSIGN(auto answer,
+                       cri().Call(&CriClient::Runtime::RuntimeConfig, cri::RuntimeConfigRequest()));
   EXPECT_EQ(answer.linux().cgroup_driver(), cri::CGROUPFS);
 }
 
@@ -86,8 +86,8 @@ TEST_F(VersionTest, WhatIsNotServedIsUnimplementedByName) {
 
 TEST_F(VersionTest, SocketHasMode0660AndASecondDaemonOnItIsRefused) {
   EXPECT_EQ(Shell("stat -c %a " + daemon_.socket()), "660\n");
-  auto second = RunCommand({FindOwnProgram("berthd"), "--root", daemon_.directory() + "/root2", "--state",
-                            daemon_.directory() + "/state2", "--address",
+  auto second = RunCommand({FindOwnProgram("berthd"), "--root", daemon_.directory() + "/root2",
+                            "--state", daemon_.directory() + "/state2", "--address",
                             "unix://" + daemon_.socket(), "--metrics-address", "127.0.0.1:9700"},
                            absl::Seconds(10));
   ASSERT_OK(second);
@@ -97,11 +97,10 @@ TEST_F(VersionTest, SocketHasMode0660AndASecondDaemonOnItIsRefused) {
 }
 
 TEST_F(VersionTest, ASecondDaemonOnTheSameRootIsRefused) {
-  auto second = RunCommand({FindOwnProgram("berthd"), "--root", daemon_.root(), "--state",
-                            daemon_.state(), "--address",
-                            "unix://" + daemon_.directory() + "/second.sock", "--metrics-address",
-                            "127.0.0.1:9700"},
-                           absl::Seconds(10));
+  auto second = RunCommand(
+      {FindOwnProgram("berthd"), "--root", daemon_.root(), "--state", daemon_.state(), "--address",
+       "unix://" + daemon_.directory() + "/second.sock", "--metrics-address", "127.0.0.1:9700"},
+      absl::Seconds(10));
   ASSERT_OK(second);
   EXPECT_NE(second->exit_code, 0);
   EXPECT_TRUE(absl::StrContains(second->output, daemon_.root())) << second->output;
