@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <list>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -178,6 +179,68 @@ Program Search(const std::vector<Range>& ranges, size_t begin, size_t end) {
   return out;
 }
 
+// The same search with its plain returns shared at the end, which halves the filter. nullopt if one is
+// out of a jump's reach (255 instructions).
+class SharedSearch {
+ public:
+  explicit SharedSearch(const std::vector<Range>& ranges) : ranges_(ranges) {}
+
+  std::optional<Program> Compile() {
+    if (ranges_.size() < 2) return std::nullopt;
+    Emit(0, ranges_.size());
+    std::map<uint32_t, size_t> returns;
+    for (const Fixup& fixup : fixups_) {
+      const auto [it, is_new] = returns.try_emplace(fixup.value, out_.size());
+      if (is_new) out_.push_back(Return(fixup.value));
+      const size_t distance = it->second - fixup.at - 1;
+      if (distance > 255) return std::nullopt;
+      (fixup.taken ? out_[fixup.at].jt : out_[fixup.at].jf) = static_cast<uint8_t>(distance);
+    }
+    return reachable_ ? std::make_optional(std::move(out_)) : std::nullopt;
+  }
+
+ private:
+  struct Fixup {
+    size_t at;
+    bool taken;  // the jump's true branch
+    uint32_t value;
+  };
+
+  bool IsReturn(size_t begin, size_t end) const {
+    return end - begin == 1 && ranges_[begin].outcome.alternatives.empty();
+  }
+
+  // At least one of the halves of two ranges or more begins right behind the jump.
+  void Emit(size_t begin, size_t end) {
+    if (end - begin == 1) {
+      const Program leaf = Leaf(ranges_[begin].outcome, ranges_[begin].wide);
+      out_.insert(out_.end(), leaf.begin(), leaf.end());
+      return;
+    }
+    const size_t middle = begin + (end - begin) / 2;
+    const size_t at = out_.size();
+    Jump(BPF_JGE, ranges_[middle].first, 0, 0, &out_);
+    if (IsReturn(begin, middle)) {
+      fixups_.push_back({at, false, ranges_[begin].outcome.value});
+    } else {
+      Emit(begin, middle);
+    }
+    if (IsReturn(middle, end)) {
+      fixups_.push_back({at, true, ranges_[middle].outcome.value});
+      return;
+    }
+    const size_t distance = out_.size() - at - 1;
+    if (distance > 255) reachable_ = false;
+    out_[at].jt = static_cast<uint8_t>(distance);
+    Emit(middle, end);
+  }
+
+  const std::vector<Range>& ranges_;
+  Program out_;
+  std::vector<Fixup> fixups_;
+  bool reachable_ = true;
+};
+
 // All call numbers of one audit architecture (x32 shares that of x86-64).
 class NumberSpace {
  public:
@@ -236,6 +299,7 @@ class NumberSpace {
       append(number + 1, around);
     }
     for (; start != starts.end(); ++start) append(start->first, start->second);
+    if (std::optional<Program> shared = SharedSearch(ranges).Compile()) return *std::move(shared);
     return Search(ranges, 0, ranges.size());
   }
 
