@@ -161,33 +161,16 @@ struct Range {
   bool wide;
 };
 
-// A binary search for the last range that begins at or below the number in A.
-Program Search(const std::vector<Range>& ranges, size_t begin, size_t end) {
-  if (end - begin == 1) return Leaf(ranges[begin].outcome, ranges[begin].wide);
-  const size_t middle = begin + (end - begin) / 2;
-  const Program left = Search(ranges, begin, middle);
-  const Program right = Search(ranges, middle, end);
-  Program out;
-  if (left.size() <= 255) {
-    Jump(BPF_JGE, ranges[middle].first, static_cast<uint8_t>(left.size()), 0, &out);
-  } else {
-    Jump(BPF_JGE, ranges[middle].first, 0, 1, &out);
-    out.push_back(Statement(BPF_JMP | BPF_JA, static_cast<uint32_t>(left.size())));
-  }
-  out.insert(out.end(), left.begin(), left.end());
-  out.insert(out.end(), right.begin(), right.end());
-  return out;
-}
-
-// The same search with its plain returns shared at the end, which halves the filter. nullopt if one is
-// out of a jump's reach (255 instructions).
+// A binary search for the last range that begins at or below the number in A, with the plain returns
+// shared at its end, which halves the filter. nullopt if one is out of a jump's reach (255
+// instructions).
 class SharedSearch {
  public:
-  explicit SharedSearch(const std::vector<Range>& ranges) : ranges_(ranges) {}
+  SharedSearch(const std::vector<Range>& ranges, size_t begin, size_t end)
+      : ranges_(ranges), begin_(begin), end_(end) {}
 
   std::optional<Program> Compile() {
-    if (ranges_.size() < 2) return std::nullopt;
-    Emit(0, ranges_.size());
+    Emit(begin_, end_);
     std::map<uint32_t, size_t> returns;
     for (const Fixup& fixup : fixups_) {
       const auto [it, is_new] = returns.try_emplace(fixup.value, out_.size());
@@ -236,10 +219,33 @@ class SharedSearch {
   }
 
   const std::vector<Range>& ranges_;
+  const size_t begin_;
+  const size_t end_;
   Program out_;
   std::vector<Fixup> fixups_;
   bool reachable_ = true;
 };
+
+// The same for any number of ranges: what is too large is split and searched in halves.
+Program Search(const std::vector<Range>& ranges, size_t begin, size_t end) {
+  if (end - begin == 1) return Leaf(ranges[begin].outcome, ranges[begin].wide);
+  if (std::optional<Program> shared = SharedSearch(ranges, begin, end).Compile()) {
+    return *std::move(shared);
+  }
+  const size_t middle = begin + (end - begin) / 2;
+  const Program left = Search(ranges, begin, middle);
+  const Program right = Search(ranges, middle, end);
+  Program out;
+  if (left.size() <= 255) {
+    Jump(BPF_JGE, ranges[middle].first, static_cast<uint8_t>(left.size()), 0, &out);
+  } else {
+    Jump(BPF_JGE, ranges[middle].first, 0, 1, &out);
+    out.push_back(Statement(BPF_JMP | BPF_JA, static_cast<uint32_t>(left.size())));
+  }
+  out.insert(out.end(), left.begin(), left.end());
+  out.insert(out.end(), right.begin(), right.end());
+  return out;
+}
 
 // All call numbers of one audit architecture (x32 shares that of x86-64).
 class NumberSpace {
@@ -299,7 +305,6 @@ class NumberSpace {
       append(number + 1, around);
     }
     for (; start != starts.end(); ++start) append(start->first, start->second);
-    if (std::optional<Program> shared = SharedSearch(ranges).Compile()) return *std::move(shared);
     return Search(ranges, 0, ranges.size());
   }
 
