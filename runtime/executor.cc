@@ -86,21 +86,28 @@ bool WriteZero(int dir, const char* path) {
   return good;
 }
 
+// The file through which a single-threaded process moves itself. v1's `tasks` with "0" takes no global lock;
+// cgroup.procs does, and waits for an RCU grace period, milliseconds, if nobody moved lately.
+const char* JoinFile(const PlanCgroup& g) {
+  return (g.flags & kCgroupV2) != 0 ? "/cgroup.procs" : "/tasks";
+}
+
 // v1: several hierarchies. v2: CLONE_INTO_CGROUP did it, unless the kernel is too old or a delegated
 // container made the directory an inner node.
 void JoinCgroups(ExecutorContext& c) {
   for (uint32_t i = 0; i < c.plan.cgroups.count; ++i) {
     const PlanCgroup& g = PlanTable(c.plan, c.plan.cgroups)[i];
     if ((g.flags & kCgroupV2) != 0 && c.input.cgroup2_joined) continue;
+    const char* file = JoinFile(g);
     bool good;
     if (c.input.exec_cgroup >= 0 && i == c.input.exec_cgroup_index) {
-      good = WriteZero(c.input.exec_cgroup, "cgroup.procs");
+      good = WriteZero(c.input.exec_cgroup, file + 1);
     } else {
       const char* path = c.String(g.path);
       const size_t length = strlen(path);
-      if (length + sizeof "/cgroup.procs" > sizeof c.path) Fail(c, Step::kJoinCgroup, i, ENAMETOOLONG);
+      if (length + strlen(file) + 1 > sizeof c.path) Fail(c, Step::kJoinCgroup, i, ENAMETOOLONG);
       memcpy(c.path, path, length);
-      memcpy(c.path + length, "/cgroup.procs", sizeof "/cgroup.procs");
+      strcpy(c.path + length, file);
       good = WriteZero(AT_FDCWD, c.path);
     }
     if (!good) Fail(c, Step::kJoinCgroup, i);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -218,20 +217,26 @@ void OnTimer() {
 
 // ---- exits ----
 
+void RecordName(char (&name)[kKeeperIdSize + 16], const char* id) {
+  strcpy(name, kExitRecordPrefix);
+  strcat(name, id);  // at most kKeeperIdSize, which CheckRequest saw to
+}
+
 bool WriteExitRecord(const KeeperExit& record) {
   char name[kKeeperIdSize + 16], temporary[kKeeperIdSize + 24];
-  snprintf(name, sizeof name, "%s%s", kExitRecordPrefix, record.id);
-  snprintf(temporary, sizeof temporary, ".%s", name);
+  RecordName(name, record.id);
+  temporary[0] = '.';
+  strcpy(temporary + 1, name);
   const int fd = openat(state.state_dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const bool good = write(fd, &record, sizeof record) == static_cast<ssize_t>(sizeof record);
   close(fd);
-  return good && renameat(state.state_dir, temporary, state.state_dir, name) == 0;
+  return good && syscall(__NR_renameat2, state.state_dir, temporary, state.state_dir, name, 0) == 0;
 }
 
 void RemoveExitRecord(const char* id) {
   char name[kKeeperIdSize + 16];
-  snprintf(name, sizeof name, "%s%s", kExitRecordPrefix, id);
+  RecordName(name, id);
   unlinkat(state.state_dir, name, 0);
 }
 
@@ -801,8 +806,10 @@ void OnReexec(Fds& fds, int program) {
   SetCloexec(false);
   fcntl(fds.reply(), F_SETFD, 0);
   char number[12];
-  snprintf(number, sizeof number, "%d", saved);
-  const char* argv[] = {"berth-keeper", "--resume", number, nullptr};
+  char* digit = number + sizeof number - 1;
+  *digit = 0;
+  for (int n = saved; n > 0; n /= 10) *--digit = static_cast<char>('0' + n % 10);
+  const char* argv[] = {"berth-keeper", "--resume", digit, nullptr};
   const char* envp[] = {nullptr};
   syscall(__NR_execveat, program, "", argv, envp, AT_EMPTY_PATH);
   const int error = errno;

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstring>
 #include <random>
 
 #include "absl/strings/str_cat.h"
