@@ -91,6 +91,10 @@ absl::Status EnterRoot(int target) {
     return ErrnoStatus("move_mount of the target");
   }
   if (fchdir(target) != 0) return ErrnoStatus("fchdir to the target");
+  // A copy of a shared mount is shared, too (/ is, below systemd), and pivot_root refuses that.
+  if (mount(nullptr, ".", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return ErrnoStatus("make the target private");
+  }
   // Stacks the old root below the new one at the same place (pivot_root(2), NOTES), then drops it.
   if (syscall(SYS_pivot_root, ".", ".") != 0) return ErrnoStatus("pivot_root");
   if (umount2(".", MNT_DETACH) != 0) return ErrnoStatus("umount the old root");

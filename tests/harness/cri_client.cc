@@ -1,9 +1,13 @@
 #include "tests/harness/cri_client.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/unique_fd.h"
 
 namespace berth::testing {
 
@@ -24,6 +28,14 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
                                    arguments);
 }
 
+bool Listens(const std::string& socket) {
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  socket.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+}
+
 // Status without the value.
 template <typename T>
 absl::Status Only(const absl::StatusOr<T>& result) {
@@ -32,7 +44,8 @@ absl::Status Only(const absl::StatusOr<T>& result) {
 
 }  // namespace
 
-CriClient::CriClient(const std::string& socket, absl::Duration timeout) : timeout_(timeout) {
+CriClient::CriClient(const std::string& socket, absl::Duration timeout)
+    : socket_(socket), timeout_(timeout) {
   auto channel = Connect(socket);
   runtime_ = cri::RuntimeService::NewStub(channel);
   images_ = cri::ImageService::NewStub(channel);
@@ -47,6 +60,11 @@ absl::Status CriClient::FromGrpc(const grpc::Status& status) {
 
 bool CriClient::WaitUntilServing(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
+  // gRPC's own back-off after a refused connection is seconds: not before somebody listens.
+  while (!Listens(socket_)) {
+    if (absl::Now() > deadline) return false;
+    absl::SleepFor(absl::Milliseconds(2));
+  }
   for (;;) {
     // Status, not Version: it answers only when the store is loaded.
     if (Call(&Runtime::Status, cri::StatusRequest()).ok()) return true;

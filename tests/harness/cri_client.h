@@ -100,6 +100,7 @@ class CriClient {
   }
   static absl::Status FromGrpc(const grpc::Status& status);
 
+  const std::string socket_;
   const absl::Duration timeout_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Images> images_;

@@ -44,6 +44,8 @@ void DaemonTest::TearDown() {
     EXPECT_TRUE(status.ok() && *status == 0)
         << "SIGTERM: " << status.status() << " wait status " << status.value_or(-1);
     if (!status.ok()) daemon_.Kill();
+  } else {
+    daemon_.WaitForEnd(absl::ZeroDuration()).status().IgnoreError();  // reaps it
   }
   ExpectNoLeaks(*before_daemon_, "after the daemon");
   if (HasFailure()) {

@@ -96,6 +96,7 @@ absl::StatusOr<int> TestDaemon::Terminate() {
 }
 
 absl::StatusOr<int> TestDaemon::WaitForEnd(absl::Duration timeout) {
+  if (program_ == nullptr) return absl::FailedPreconditionError("berthd was not started");
   return program_->Wait(timeout);
 }
 
