@@ -246,6 +246,11 @@ std::string RuntimeTest::Output(const ContainerId& id) {
   return out;
 }
 
+void RuntimeTest::WaitForOutput(const ContainerId& id, const std::string& text) {
+  for (int i = 0; i < 1000 && !absl::StrContains(Output(id), text); ++i) usleep(10000);
+  EXPECT_TRUE(absl::StrContains(Output(id), text)) << Output(id);
+}
+
 std::string Fact(const std::string& output, const std::string& key) {
   std::string values;
   for (absl::string_view line : absl::StrSplit(output, '\n')) {

@@ -108,6 +108,7 @@ int main(int argc, char** argv) {
     put("ready\n");
     siginfo_t info;
     sigwaitinfo(&set, &info);
+    put("over\n");
     return 7;
   }
   if (strcmp(verb, "write") == 0) {

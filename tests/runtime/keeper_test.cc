@@ -64,6 +64,7 @@ TEST_F(KeeperTest, AnExitWhileTheDaemonIsAwayIsInTheRecord) {
   StartKeeper(Options());
   const ContainerId id("c1");
   ASSERT_TRUE(CreateAndStart(id, Contents({"/guest", "term"})).ok());
+  WaitForOutput(id, "ready\n");
   const std::vector<KeptContainer> kept = keeper_->List(Soon()).value();
   ASSERT_EQ(kept.size(), 1u);
   watcher_->Unwatch(pod_);
@@ -86,6 +87,7 @@ TEST_F(KeeperTest, AReexecKeepsPidContainersGatesAndOutput) {
   StartKeeper(Options());
   const ContainerId running("running"), gated("gated");
   ASSERT_TRUE(CreateAndStart(running, Contents({"/guest", "term"})).ok());
+  WaitForOutput(running, "ready\n");
   ASSERT_TRUE(keeper_->Create(gated, BuildPlan(Contents({"/guest", "split"})).value(), {}, Soon()).ok());
   const absl::Status status = keeper_->Reexec(launcher_->binary(), Soon());
   ASSERT_TRUE(status.ok()) << status;
@@ -95,7 +97,7 @@ TEST_F(KeeperTest, AReexecKeepsPidContainersGatesAndOutput) {
   EXPECT_EQ(Output(gated), "one line\nerror\nlast");
   ASSERT_TRUE(keeper_->Signal(running, SIGTERM, Soon()).ok());
   EXPECT_EQ(exits_.WaitForExit(running).exit_code, 7);
-  EXPECT_EQ(Output(running), "ready\n");
+  EXPECT_EQ(Output(running), "ready\nover\n");
 }
 
 TEST_F(KeeperTest, ShutdownIsRefusedWhileSomethingRuns) {

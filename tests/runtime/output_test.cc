@@ -64,9 +64,13 @@ TEST_F(OutputTest, AReopenedLogGetsTheRest) {
   StartKeeper(Options());
   const ContainerId id("c1");
   ASSERT_TRUE(CreateAndStart(id, Contents({"/guest", "term"})).ok());
-  ASSERT_TRUE(keeper_->ReopenLog(id, OpenLog(ContainerId("other")), Soon()).ok());
+  WaitForOutput(id, "ready\n");
+  const ContainerId other("other");
+  ASSERT_TRUE(keeper_->ReopenLog(id, OpenLog(other), Soon()).ok());
   ASSERT_TRUE(keeper_->Signal(id, SIGTERM, Soon()).ok());
   EXPECT_EQ(exits_.WaitForExit(id).exit_code, 7);
+  EXPECT_EQ(Output(id), "ready\n");
+  EXPECT_EQ(Output(other), "over\n");
 }
 
 }  // namespace
