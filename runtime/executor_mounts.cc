@@ -341,9 +341,9 @@ void OpenRootfs(ExecutorContext& c) {
     Step step = Step::kOverlay;
     if (!OverlayNeedsOldApi(c)) {
       c.rootfs = OverlayByNewApi(c, &step, &index);
-      // EINVAL at the first "lowerdir+": a kernel before 6.5.
       if (c.rootfs >= 0) return;
-      if (errno != EINVAL || index != 0) Fail(c, step, index);
+      // A kernel before 6.5 refuses "lowerdir+" by EINVAL, and only when the superblock is made.
+      if (errno != EINVAL) Fail(c, step, index);
     }
     if (!OpenOldOverlay(c, &index)) Fail(c, Step::kOverlay, index);
     return;
