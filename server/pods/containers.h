@@ -55,6 +55,10 @@ class Containers {
   absl::Status StopRecord(const ContainerRecordPtr& record, const CallContext* caller,
                           absl::Duration grace, absl::Time deadline);
   absl::Status RemoveRecord(const ContainerRecordPtr& record, absl::Time deadline);
+  // Its halves, for a pod that removes the records of all its containers in one commit: what lies
+  // before the commit (the container has ended), and what lies after it.
+  absl::Status TakeDown(const store::v1::ContainerRecord& record, absl::Time deadline);
+  absl::Status Discard(const store::v1::ContainerRecord& record);
 
   // An exit as a keeper reported it: recorded, and the keeper forgets it. Not for the watcher alone:
   // recovery brings what it finds in exit records.

@@ -121,18 +121,26 @@ absl::Status Containers::RemoveRecord(const ContainerRecordPtr& record, absl::Ti
                    operations_.Begin(id.str(), "remove", deadline));
   const ContainerRecordPtr now = node_.store->Container(id);
   if (now == nullptr) return absl::OkStatus();
-  if (now->state() == store::v1::CONTAINER_STATE_RUNNING) {
-    return absl::UnavailableError(
-        absl::StrCat("container ", id.str(), " was started while it was being removed"));
-  }
-  ForgetInKeeper(PodId(record->pod_id()), id);
-  RETURN_IF_ERROR(RemoveCgroup(record->pod_id(), id.str(), now->cgroup_path(),
-                               std::min(deadline, absl::Now() + kKillDeadline)));
+  RETURN_IF_ERROR(TakeDown(*now, deadline));
   RETURN_IF_ERROR(Failpoint("containers.remove.commit"));
   RETURN_IF_ERROR(node_.store->RemoveContainer(id));
+  return Discard(*now);
+}
+
+absl::Status Containers::TakeDown(const store::v1::ContainerRecord& record, absl::Time deadline) {
+  if (record.state() == store::v1::CONTAINER_STATE_RUNNING) {
+    return absl::UnavailableError(
+        absl::StrCat("container ", record.id(), " was started while it was being removed"));
+  }
+  ForgetInKeeper(PodId(record.pod_id()), ContainerId(record.id()));
+  return RemoveCgroup(record.pod_id(), record.id(), record.cgroup_path(),
+                      std::min(deadline, absl::Now() + kKillDeadline));
+}
+
+absl::Status Containers::Discard(const store::v1::ContainerRecord& record) {
   RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
-  live_.Erase(id);
-  return node_.snapshotter->Remove(SnapshotId(now->snapshot_id()));
+  live_.Erase(ContainerId(record.id()));
+  return node_.snapshotter->Remove(SnapshotId(record.snapshot_id()));
 }
 
 void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit) {

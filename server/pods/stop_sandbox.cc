@@ -108,11 +108,15 @@ absl::Status Sandboxes::RemoveRecord(const PodRecordPtr& record, absl::Time dead
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(id.str(), "remove", deadline));
   RETURN_IF_ERROR(StopLocked(record, deadline));
-  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
-    RETURN_IF_ERROR(containers_->RemoveRecord(container, deadline));
+  const std::vector<ContainerRecordPtr> containers = node_.store->ContainersOf(id);
+  for (const ContainerRecordPtr& container : containers) {
+    RETURN_IF_ERROR(containers_->TakeDown(*container, deadline));
   }
   RETURN_IF_ERROR(Failpoint("pods.remove.commit"));
   RETURN_IF_ERROR(node_.store->RemovePod(id));
+  for (const ContainerRecordPtr& container : containers) {
+    RETURN_IF_ERROR(containers_->Discard(*container));
+  }
   RETURN_IF_ERROR(Failpoint("pods.remove.directory"));
   RETURN_IF_ERROR(RemoveTree(node_.PodDirectory(id.str())));
   RemoveDefaultParent();

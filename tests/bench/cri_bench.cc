@@ -255,7 +255,8 @@ class Bench {
     if (options_.idle == 0 || options_.daemon_pid == 0) return;
     auto processes = NewHelpers(before);
     processes.insert(options_.daemon_pid);
-    absl::SleepFor(absl::Seconds(1));  // what the starts left to do
+    // What the starts left to do, and the end of threads that idle: their time would be subtracted.
+    absl::SleepFor(absl::Seconds(8));
     const double begin = CpuMs(processes);
     absl::SleepFor(absl::Seconds(options_.idle));
     const double used = CpuMs(processes) - begin;
