@@ -86,6 +86,12 @@ absl::Status EnterRoot(int target) {
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return ErrnoStatus("make mounts private");
   }
+  // The copy of a shared mount is its peer, also in here, and pivot_root refuses a shared root.
+  mount_attr alone = {};
+  alone.propagation = MS_PRIVATE;
+  if (syscall(SYS_mount_setattr, target, "", AT_EMPTY_PATH, &alone, sizeof(alone)) != 0) {
+    return ErrnoStatus("make the target private");
+  }
   // Anywhere will do, for the moment until it is the root.
   if (syscall(SYS_move_mount, target, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return ErrnoStatus("move_mount of the target");

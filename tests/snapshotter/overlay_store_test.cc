@@ -243,6 +243,17 @@ TEST_F(OverlayStoreTest, AnEmptyLayerIsALayer) {
   }
 }
 
+// As it is on every node whose init is systemd.
+TEST_F(OverlayStoreTest, UnpacksBelowASharedMount) {
+  ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+  ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  ASSERT_EQ(mount(base_.c_str(), base_.c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_EQ(mount(nullptr, base_.c_str(), nullptr, MS_SHARED, nullptr), 0);
+  Open();
+  EXPECT_EQ(Read(Tree(TarBuilder().File("file", "text")) + "/file"), "text");
+  umount2(base_.c_str(), MNT_DETACH);
+}
+
 TEST_F(OverlayStoreTest, BrokenStreamsAreRefused) {
   const std::string tar = TarBuilder().File("file", std::string(100000, 'x')).Build();
   const std::string gzip = Gzip(tar);
