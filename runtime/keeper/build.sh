@@ -4,6 +4,11 @@
 set -e
 output=$1
 shift
+# Of what remains, the .cc files; headers are named only for Bazel.
+for source; do
+  shift
+  case $source in *.cc) set -- "$@" "$source" ;; esac
+done
 # musl's headers first; the kernel's come from the distribution's linux-libc-dev.
 exec "${CXX:-g++}" -std=c++20 -Os -g0 -static -no-pie -nostdlib -fno-exceptions -fno-rtti \
   -fno-threadsafe-statics -fno-asynchronous-unwind-tables -fno-stack-protector -fno-ident \
@@ -13,6 +18,6 @@ exec "${CXX:-g++}" -std=c++20 -Os -g0 -static -no-pie -nostdlib -fno-exceptions 
   -isystem "$("${CXX:-g++}" -print-file-name=include)" \
   -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include -I. \
   -o "$output" /usr/lib/x86_64-linux-musl/crt1.o /usr/lib/x86_64-linux-musl/crti.o \
-  $(printf '%s\n' "$@" | grep '\.cc$') \
+  "$@" \
   -L/usr/lib/x86_64-linux-musl -lc -lgcc /usr/lib/x86_64-linux-musl/crtn.o \
   -Wl,--gc-sections,-z,norelro,-z,noseparate-code,--build-id=none,-s
