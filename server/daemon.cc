@@ -138,6 +138,8 @@ absl::Status Daemon::Parts::OpenStorage() {
   options.pinned = config.image.pinned;
   options.concurrent_downloads = static_cast<int>(config.registry.max_concurrent_downloads);
   options.stall_timeout = config.registry.stall_timeout;
+  options.limits.tar_bytes = static_cast<uint64_t>(config.image.max_layer_bytes);
+  options.limits.entries = static_cast<uint64_t>(config.image.max_layer_files);
   options.observer = pull_metrics.get();
   ASSIGN_OR_RETURN(images, ImageService::Open(std::move(options), database.get(), &overlay->layers()));
   return absl::OkStatus();
@@ -150,7 +152,14 @@ absl::Status Daemon::Parts::OpenRuntime() {
   netns = std::make_unique<NetnsDirectory>(node.instance);
   ASSIGN_OR_RETURN(cgroups, CgroupHost::Detect());
   ASSIGN_OR_RETURN(const std::string keeper, FindProgram(config.runtime.keeper, "berth-keeper"));
-  ASSIGN_OR_RETURN(launcher, KeeperLauncher::Make(keeper, {}));
+  std::vector<std::string> keepers_cgroups;
+  if (const std::string& path = config.cgroup.keepers_cgroup; !path.empty()) {
+    RETURN_IF_ERROR_WITH(cgroups->Create(path), "cgroup.keepers_cgroup");
+    for (const CgroupDirectory& cgroup : cgroups->Directories(path)) {
+      keepers_cgroups.push_back(cgroup.path);
+    }
+  }
+  ASSIGN_OR_RETURN(launcher, KeeperLauncher::Make(keeper, std::move(keepers_cgroups)));
   events = std::make_unique<Timers>();
   node.store = store.get();
   node.images = images.get();

@@ -23,8 +23,9 @@ namespace berth {
 struct Config {
   struct Cgroup {
     std::string driver = "cgroupfs";  // or systemd
-    // Where keepers live, outside every pod. `NAME-INSTANCE` below it is made for each daemon.
-    std::string keepers_cgroup = "/berth";
+    // Where keepers live, outside every pod; made if missing, never removed. Empty: in the cgroup that
+    // the daemon was started in.
+    std::string keepers_cgroup;
   };
 
   struct Registry {

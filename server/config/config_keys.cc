@@ -112,7 +112,7 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"", "log_level", "log-level", "LEVEL", "debug, info, warning or error", &c->log_level,
        Level},
       {"cgroup", "driver", nullptr, "", "", &c->cgroup.driver, Driver},
-      {"cgroup", "keepers_cgroup", nullptr, "", "", &c->cgroup.keepers_cgroup, Path},
+      {"cgroup", "keepers_cgroup", nullptr, "", "", &c->cgroup.keepers_cgroup, PathOrEmpty},
       {"registry", "config_path", nullptr, "", "", &c->registry.config_path, PathOrEmpty},
       {"registry", "max_concurrent_downloads", nullptr, "", "",
        &c->registry.max_concurrent_downloads, Between<1, 64>},

@@ -148,7 +148,7 @@ class LayersFetch {
   absl::Status Ingest(const LayerTask& task) {
     RETURN_IF_ERROR(Failpoint("images.pull.layer"));
     ASSIGN_OR_RETURN(const std::unique_ptr<LayerIngest> ingest,
-                     context_.layers->BeginIngest(IngestRequest{.expected = task.diff_id, .limits = {}}));
+                     context_.layers->BeginIngest(IngestRequest{.expected = task.diff_id, .limits = context_.limits}));
     const CancelCallback cancel(cancellation_, [&] { ingest->Cancel(); });
     absl::Duration unpacking;
     const absl::Time start = absl::Now();

@@ -43,6 +43,7 @@ struct FetchContext {
   WorkSlots* slots;        // places for layers in all pulls together
   PullObserver* observer;  // not null
   int concurrent_layers;
+  LayerLimits limits;
 };
 
 // Fetches what the session's reference names. Layers are fetched side by side; each that is complete

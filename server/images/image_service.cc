@@ -168,7 +168,8 @@ class RealImageService : public ImageService {
     ASSIGN_OR_RETURN(session.endpoints,
                      LoadRegistryEndpoints(options_.config_path, reference.registry));
     const FetchContext context{layers_,    &catalog_->blobs(),    &flights_, &slots_,
-                               observer(), options_.concurrent_downloads};
+                               observer(), options_.concurrent_downloads,
+                               options_.limits};
     ASSIGN_OR_RETURN(FetchedImage image, FetchImage(context, std::move(session), cancellation));
     RETURN_IF_ERROR(cancellation->Check());
 

@@ -33,11 +33,11 @@
 #include "server/images/image.h"
 #include "server/images/pull_observer.h"
 #include "server/images/registry_auth.h"
+#include "snapshotter/layer_store.h"
 
 namespace berth {
 
 class Database;
-class LayerStore;
 
 struct ImageServiceOptions {
   std::string root;         // ROOT of the daemon; blobs are kept below ROOT/blobs
@@ -47,6 +47,7 @@ struct ImageServiceOptions {
   int concurrent_downloads = 3;
   // A transfer that receives nothing for so long is ended and resumed.
   absl::Duration stall_timeout = absl::Seconds(30);
+  LayerLimits limits;  // on what a layer may unpack to
   PullObserver* observer = nullptr;  // may be null; outlives the service
 };
 
