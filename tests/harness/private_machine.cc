@@ -84,6 +84,20 @@ void RemoveCgroup(const std::string& path) {
   rmdir(path.c_str());
 }
 
+// The pods' parent, in every hierarchy: on a node it is kubelet's, and outlives the pods.
+void MakeParentCgroups(const std::string& cgroup) {
+  auto hierarchies = ListDirectory(kHierarchies);
+  if (!hierarchies.ok()) return;
+  for (const std::string& name : *hierarchies) {
+    const std::string root = std::string(kHierarchies) + "/" + name;
+    if (access((root + "/cgroup.procs").c_str(), F_OK) != 0) continue;
+    MakeDirectories(root + cgroup + "/pods", 0755).IgnoreError();
+  }
+  if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0) {
+    MakeDirectories(kHierarchies + cgroup + "/pods", 0755).IgnoreError();
+  }
+}
+
 void RemoveCgroups(const std::string& cgroup) {
   RemoveCgroup(kHierarchies + cgroup);  // pure cgroup v2
   auto hierarchies = ListDirectory(kHierarchies);
@@ -106,6 +120,7 @@ int RunInPrivateMachine(const std::function<int()>& body) {
   setenv(kCgroupVariable, cgroup.c_str(), 1);
   setenv(kDirectoryVariable, directory.c_str(), 1);
 
+  MakeParentCgroups(cgroup);
   if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID) != 0) return Fail("unshare");
   const pid_t init = fork();
   if (init < 0) return Fail("fork");
