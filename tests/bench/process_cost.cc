@@ -1,11 +1,12 @@
 #include "tests/bench/process_cost.h"
 
 #include <dirent.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <sstream>
 
 namespace berth::testing {
 
@@ -60,15 +61,10 @@ double PssKib(const std::set<pid_t>& pids) {
 }
 
 double CpuMs(pid_t pid) {
-  double sum = 0;
-  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
-  for (const pid_t tid : Numbers(tasks)) {
-    std::istringstream line(Contents(tasks + "/" + std::to_string(tid) + "/schedstat"));
-    double nanoseconds = 0;
-    line >> nanoseconds;
-    sum += nanoseconds / 1e6;
-  }
-  return sum;
+  clockid_t clock;
+  timespec time = {};
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) return 0;
+  return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
 }
 
 double CpuMs(const std::set<pid_t>& pids) {

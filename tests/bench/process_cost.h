@@ -17,7 +17,7 @@ std::set<pid_t> FindProcesses(const std::regex& expression);
 double PssKib(pid_t pid);
 double PssKib(const std::set<pid_t>& pids);
 
-// CPU time of all threads in milliseconds, to the nanosecond of /proc/PID/task/TID/schedstat.
+// CPU time of the process in milliseconds, its ended threads included; 0 for one that is gone.
 double CpuMs(pid_t pid);
 double CpuMs(const std::set<pid_t>& pids);
 

@@ -98,10 +98,14 @@ TEST_F(ContainerTest, AFileWithoutExecutePermissionShowsAtStart) {
   EXPECT_TRUE(absl::StrContains(start.message(), "/etc/passwd")) << start;
 }
 
-TEST_F(ContainerTest, StartIsRefusedTwice) {
+TEST_F(ContainerTest, StartAgainIsARetryWhileItRunsAndRefusedAfterItsEnd) {
   ASSERT_OK_AND_ASSIGN(const std::string id, Sleeper(pod_));
+  const pid_t pid = PidOf(id);
+  EXPECT_OK(cri().StartContainer(id));
+  EXPECT_EQ(PidOf(id), pid);
+  ASSERT_OK(cri().StopContainer(id, 0));
   EXPECT_CODE(absl::StatusCode::kFailedPrecondition, cri().StartContainer(id));
-  EXPECT_EQ(StateOf(id), cri::CONTAINER_RUNNING);
+  EXPECT_EQ(StateOf(id), cri::CONTAINER_EXITED);
 }
 
 TEST_F(ContainerTest, StopSendsTermAndWaitsForTheEnd) {
