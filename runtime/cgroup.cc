@@ -58,7 +58,8 @@ std::string ParentOf(const std::string& path) {
   return slash == std::string::npos || slash == 0 ? "" : path.substr(0, slash);
 }
 
-// An empty cpuset takes no process; a new one of v1 is empty (cgroup-v1/cpusets.rst).
+// An empty cpuset takes no process; a new one of v1 is empty (cgroup-v1/cpusets.rst). So may be one
+// above that somebody else made: it is filled, too.
 absl::Status InheritCpuset(int root, const std::string& path, bool is_new) {
   for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
     if (!is_new) {
@@ -67,6 +68,11 @@ absl::Status InheritCpuset(int root, const std::string& path, bool is_new) {
     }
     absl::StatusOr<std::string> above = ReadCgroupFile(root, CgroupFile(ParentOf(path), file));
     if (!above.ok()) continue;  // no such file: mounted without the prefix
+    if (above->empty() && !ParentOf(path).empty()) {
+      RETURN_IF_ERROR(InheritCpuset(root, ParentOf(path), /*is_new=*/false));
+      above = ReadCgroupFile(root, CgroupFile(ParentOf(path), file));
+      if (!above.ok()) return above.status();
+    }
     if (const int error = WriteCgroupFile(root, CgroupFile(path, file), *above); error != 0) {
       return ErrnoStatusOf(error, absl::StrCat("write \"", *above, "\" to ", path, "/", file));
     }
