@@ -210,6 +210,10 @@ class KeeperLauncher {
   absl::StatusOr<std::shared_ptr<Keeper>> Adopt(const PodId& pod, const std::string& state_directory,
                                                 absl::Time deadline);
 
+  // Replaces the keeper's program by this launcher's, if it is another (Keeper::Reexec): that is how a
+  // new version's fixes reach pods that run.
+  absl::Status Refresh(Keeper& keeper, absl::Time deadline) const;
+
   int binary() const { return binary_.get(); }
 
  private:

@@ -281,6 +281,15 @@ absl::StatusOr<std::shared_ptr<Keeper>> KeeperLauncher::Spawn(const KeeperOption
   return keeper;
 }
 
+absl::Status KeeperLauncher::Refresh(Keeper& keeper, absl::Time deadline) const {
+  const std::string program = absl::StrCat("/proc/", keeper.pid(), "/exe");
+  ASSIGN_OR_RETURN(const std::string running, ReadFile(program));
+  // By its own path: reading through the shared descriptor would move its offset.
+  ASSIGN_OR_RETURN(const std::string ours, ReadFile(absl::StrCat("/proc/self/fd/", binary_.get())));
+  if (running == ours) return absl::OkStatus();
+  return keeper.Reexec(binary_.get(), deadline);
+}
+
 absl::StatusOr<std::shared_ptr<Keeper>> KeeperLauncher::Adopt(const PodId& pod,
                                                               const std::string& state_directory,
                                                               absl::Time deadline) {

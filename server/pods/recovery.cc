@@ -57,6 +57,8 @@ void Recovery::Adopt(const PodRecordPtr& pod) {
     sandboxes_->OnKeeperDeath(id);
     return;
   }
+  LogIgnored(node_.launcher->Refresh(**keeper, absl::Now() + kKeeperDeadline),
+             absl::StrCat("bring the keeper of pod ", pod->id(), " up to date"));
   if (absl::Status added = keepers_->Add(*keeper); !added.ok()) {
     LogIgnored(added, absl::StrCat("watch the keeper of pod ", pod->id()));
   }
