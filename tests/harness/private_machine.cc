@@ -84,17 +84,22 @@ void RemoveCgroup(const std::string& path) {
   rmdir(path.c_str());
 }
 
-// The pods' parent, in every hierarchy: on a node it is kubelet's, and outlives the pods.
+// The pods' parent and the keepers' cgroup, in every hierarchy: on a node they are kubelet's and the
+// operator's, and outlive pods and daemons.
 void MakeParentCgroups(const std::string& cgroup) {
   auto hierarchies = ListDirectory(kHierarchies);
   if (!hierarchies.ok()) return;
   for (const std::string& name : *hierarchies) {
     const std::string root = std::string(kHierarchies) + "/" + name;
     if (access((root + "/cgroup.procs").c_str(), F_OK) != 0) continue;
-    MakeDirectories(root + cgroup + "/pods", 0755).IgnoreError();
+    for (const char* child : {"/pods", "/keepers"}) {
+      MakeDirectories(root + cgroup + child, 0755).IgnoreError();
+    }
   }
   if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0) {
-    MakeDirectories(kHierarchies + cgroup + "/pods", 0755).IgnoreError();
+    for (const char* child : {"/pods", "/keepers"}) {
+      MakeDirectories(kHierarchies + cgroup + child, 0755).IgnoreError();
+    }
   }
 }
 
