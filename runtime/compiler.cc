@@ -373,9 +373,16 @@ class Compiler {
       c.inheritable = from.inheritable & all;
       c.ambient = from.ambient & all;
     }
-    const bool ptrace = (c.bounding & CapabilityBit(kCapSysPtrace)) != 0;
-    if (ptrace || plan_.pid_mode != PidMode::kOwn) plan_.flags |= kPlanHop;
+    if (MayTrace(p) || (spec_.process && MayTrace(*spec_.process)) || plan_.pid_mode != PidMode::kOwn)
+      plan_.flags |= kPlanHop;
     return absl::OkStatus();
+  }
+
+  // Whether a process may come by CAP_SYS_PTRACE. For an exec those of its container count.
+  bool MayTrace(const SpecProcess& p) const {
+    const CapabilityMask bounding =
+        p.capabilities ? p.capabilities->bounding & input_.capability_limit : input_.capability_limit;
+    return (bounding & CapabilityBit(kCapSysPtrace)) != 0;
   }
 
   void User(const SpecUser& user) {

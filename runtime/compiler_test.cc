@@ -82,6 +82,9 @@ TEST(Compiler, SharedPidAndPtraceNeedTheHop) {
   Spec spec = Sample();
   spec.process->capabilities->bounding |= CapabilityBit(19);
   EXPECT_TRUE(AsPlan(*CompilePlan(spec, Overlay())).flags & kPlanHop);
+  const SpecProcess modest = *Sample().process;  // what counts is what the container's processes may do
+  EXPECT_TRUE(AsPlan(*CompileExecPlan(spec, modest, Overlay())).flags & kPlanHop);
+  EXPECT_FALSE(AsPlan(*CompileExecPlan(Sample(), modest, Overlay())).flags & kPlanHop);
   spec = Sample();
   spec.linux_.namespaces[0].path = "/proc/7/ns/pid";
   const std::string bytes = *CompilePlan(spec, Overlay());

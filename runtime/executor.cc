@@ -6,12 +6,15 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <termios.h>
 
 #include "runtime/executor_context.h"
+#include "runtime/executor_hop.h"
 #include "runtime/executor_sys.h"
 
 namespace berth {
@@ -20,12 +23,30 @@ void Fail(const ExecutorContext& c, Step step, uint32_t index, int error) {
   ExecutorReport report;
   report.kind = static_cast<uint32_t>(ReportKind::kFailed);
   report.failure = {static_cast<uint32_t>(step), index, error};
+  report.pid = 0;
   report.uid = report.gid = report.group_count = 0;
-  send(c.status, &report, offsetof(ExecutorReport, groups), MSG_NOSIGNAL);
+  if (c.status < 0) FailInPage(c.page, report.failure);
+  else send(c.status, &report, offsetof(ExecutorReport, groups), MSG_NOSIGNAL);
   _exit(127);
 }
 
 void Fail(const ExecutorContext& c, Step step, uint32_t index) { Fail(c, step, index, errno); }
+
+bool SendReport(int socket, const ExecutorReport& report, int pass) {
+  struct iovec iov = {const_cast<ExecutorReport*>(&report), offsetof(ExecutorReport, groups)};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  struct msghdr message = {};
+  message.msg_iov = &iov;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &pass, sizeof pass);
+  return sendmsg(socket, &message, MSG_NOSIGNAL) >= 0;
+}
 
 namespace {
 
@@ -190,6 +211,7 @@ void ReportReady(const ExecutorContext& c) {
   ExecutorReport report;
   report.kind = static_cast<uint32_t>(ReportKind::kReady);
   report.failure = {};
+  report.pid = 0;
   report.uid = c.user.uid;
   report.gid = c.user.gid;
   report.group_count = c.user.group_count;
@@ -280,10 +302,12 @@ void DropPrivileges(const ExecutorContext& c) {
     InstallFilter(c);
   }
   SetFinalCapabilities(c, have);
-  if (no_new_privs) {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail(c, Step::kNoNewPrivs);
-    InstallFilter(c);
-  }
+  if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail(c, Step::kNoNewPrivs);
+}
+
+void BecomeSessionLeader(ExecutorContext& c) {
+  setsid();
+  if (Has(c, kPlanTerminal) && ioctl(0, TIOCSCTTY, 0) != 0) Fail(c, Step::kTerminal, 7);
 }
 
 // Searches PATH of the plan's environment as execvp(3) does. Returns errno.
@@ -350,6 +374,20 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   Fail(c, Step::kCwd);
 }
 
+// From a prepared process, as root with stdio in place, to execve.
+[[noreturn]] void Finish(ExecutorContext& c) {
+  if (c.input.hop) StartFerry(c);
+  DropPrivileges(c);
+  EnterWorkingDirectory(c, false);
+  umask(c.plan.user.umask);
+  if (c.input.hop) {
+    BecomePassenger(c);
+    BecomeSessionLeader(c);
+  }
+  if (Has(c, kPlanNoNewPrivs)) InstallFilter(c);
+  Run(c);
+}
+
 // ---- the two flows ----
 
 [[noreturn]] void StartContainer(ExecutorContext& c) {
@@ -371,9 +409,9 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   WriteSysctls(c);
   MakeWorkingDirectory(c);
   FindUser(c, c.rootfs);
-  setsid();
   ArrangeStdio(c);
   if (Has(c, kPlanTerminal)) OpenTerminal(c, true);
+  if (!c.input.hop) BecomeSessionLeader(c);
   ProtectPaths(c);
   SealMounts(c);
   PivotRoot(c);
@@ -383,10 +421,7 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   // Gated.
   ReportReady(c);
   WaitAtGate(c);
-  DropPrivileges(c);
-  EnterWorkingDirectory(c, false);
-  umask(c.plan.user.umask);
-  Run(c);
+  Finish(c);
 }
 
 [[noreturn]] void StartExec(ExecutorContext& c) {
@@ -399,16 +434,13 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   const int namespaces = CLONE_NEWNS | (Has(c, kPlanCgroupNamespace) ? CLONE_NEWCGROUP : 0);
   if (sys::SetNs(c.input.target, namespaces) != 0) Fail(c, Step::kJoinNamespaces);
   FindUser(c, AT_FDCWD);  // root and working directory are the container's now
-  setsid();
   ArrangeStdio(c);
   if (Has(c, kPlanTerminal)) OpenTerminal(c, false);
+  if (!c.input.hop) BecomeSessionLeader(c);
   SetRlimits(c);
   GiveStdioToUser(c);
   EnterWorkingDirectory(c, true);
-  DropPrivileges(c);
-  EnterWorkingDirectory(c, false);
-  umask(c.plan.user.umask);
-  Run(c);
+  Finish(c);
 }
 
 }  // namespace

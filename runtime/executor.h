@@ -6,7 +6,8 @@
 // The process talks to its supervisor over one SEQPACKET socket, `status`:
 //   process → supervisor   ExecutorReport kTerminal (with the master by SCM_RIGHTS), then kReady (a
 //                          container waits at its gate), or kFailed at any time; end-of-file after the
-//                          gate means that execve succeeded
+//                          gate means that execve succeeded. With a hop, kHopped comes before that, with
+//                          the pid and pidfd of the process that takes over, a child of the supervisor too
 //   supervisor → process   one byte opens the gate; end-of-file at the gate ends the process
 #ifndef BERTH_RUNTIME_EXECUTOR_H_
 #define BERTH_RUNTIME_EXECUTOR_H_
@@ -58,6 +59,7 @@ enum class Step : uint32_t {
   kSeccomp,
   kCwd,             // chdir
   kExecve,          // argv[0]
+  kHop,             // entering a PID namespace that others are in
   kSupervisor,      // anything on the keeper's side: memory, descriptors, its own tables
 };
 
@@ -67,12 +69,13 @@ struct Failure {
   int32_t error;  // errno
 };
 
-enum class ReportKind : uint32_t { kReady = 1, kFailed = 2, kTerminal = 3 };
+enum class ReportKind : uint32_t { kReady = 1, kFailed = 2, kTerminal = 3, kHopped = 4 };
 
 // Sent with only `group_count` groups.
 struct ExecutorReport {
   uint32_t kind;  // ReportKind
   Failure failure;
+  int32_t pid;    // kHopped
   uint32_t uid;
   uint32_t gid;
   uint32_t group_count;
@@ -83,9 +86,10 @@ struct ExecutorInput {
   const Plan* plan = nullptr;
   int status = -1;           // SEQPACKET socket
   // A container: the tiny mount namespace, whose root has the empty directories /rootfs, /shm (the pod's
-  // shared memory) and /l/0 ... /l/511, /u (for overlay on kernels before 6.5).
+  // shared memory), /proc (of the pod's PID namespace, if it shares one) and /l/0 ... /l/511, /u (for overlay on kernels before 6.5).
   int mount_namespace = -1;
-  int target = -1;           // an exec: pidfd of the container's init
+  int target = -1;           // an exec: pidfd of the container's init; a hop: of one in the PID namespace
+  bool hop = false;          // enter the PID namespace of `target` last, with nothing to take (kPlanHop)
   int exec_cgroup = -1;      // an exec: O_PATH descriptor of its own sub-cgroup, or -1
   uint32_t exec_cgroup_index = 0;  // which of plan->cgroups that replaces
   bool cgroup2_joined = false;     // clone3 put the process into its v2 cgroup already

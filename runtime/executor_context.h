@@ -10,6 +10,8 @@
 
 namespace berth {
 
+struct HopPage;
+
 struct ExecutorContext {
   // Leaves the arrays as they are: clearing them would copy pages of the supervisor's stack.
   explicit ExecutorContext(const ExecutorInput& in) : plan(*in.plan), input(in), status(in.status) {}
@@ -17,6 +19,7 @@ struct ExecutorContext {
   const Plan& plan;
   const ExecutorInput& input;
   int status;
+  HopPage* page = nullptr;  // where failures go when `status` is closed (executor_hop.h)
   int null = -1;      // the host's /dev/null, checked
   int rootfs = -1;    // the root file system's mount; attached at /rootfs later
   int proc = -1;      // the container's procfs mount
@@ -34,6 +37,8 @@ struct ExecutorContext {
 // Reports {step, index, error} and ends the process.
 [[noreturn]] void Fail(const ExecutorContext& c, Step step, uint32_t index, int error);
 [[noreturn]] void Fail(const ExecutorContext& c, Step step, uint32_t index = 0);  // with errno
+void FailInPage(HopPage* page, const Failure& failure);
+bool SendReport(int socket, const ExecutorReport& report, int pass);  // without groups
 
 // executor_mounts.cc, in the order of time. The first two run in the host's mount namespace.
 void OpenRootfs(ExecutorContext& c);
@@ -45,7 +50,7 @@ void MakeDevices(ExecutorContext& c);
 void MakeSymlinks(ExecutorContext& c);
 void WriteSysctls(ExecutorContext& c);
 void MakeWorkingDirectory(ExecutorContext& c);
-void OpenTerminal(ExecutorContext& c, bool attach_console);
+void OpenTerminal(ExecutorContext& c, bool attach_console);  // at 0, 1, 2
 void ProtectPaths(ExecutorContext& c);
 void SealMounts(ExecutorContext& c);
 void PivotRoot(ExecutorContext& c);

@@ -18,6 +18,9 @@
 #include "runtime/executor_context.h"
 #include "runtime/executor_sys.h"
 
+#ifndef PIDFD_GET_PID_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)  // 6.11
+#endif
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
@@ -56,12 +59,14 @@ bool ConfigureOptions(int fs, const char* options) {
   return true;
 }
 
-// A detached mount of a new (or the namespace's) instance of `type`; -1 with errno.
-int NewMount(const char* type, const char* options, uint64_t attributes) {
+// A detached mount of a new (or the namespace's) instance of `type`; -1 with errno. `pidns`: for proc, a PID
+// namespace other than ours (6.17).
+int NewMount(const char* type, const char* options, uint64_t attributes, int pidns = -1) {
   const int fs = sys::FsOpen(type);
   if (fs < 0) return -1;
   int mount = -1;
-  if (ConfigureOptions(fs, options) &&
+  if ((pidns < 0 || sys::FsConfig(fs, FSCONFIG_SET_FD, "pidns", nullptr, pidns) == 0) &&
+      ConfigureOptions(fs, options) &&
       sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {
     mount = sys::FsMount(fs, static_cast<unsigned>(attributes));
   }
@@ -410,11 +415,35 @@ void AttachRootfs(ExecutorContext& c) {
 
 namespace {
 
+// A new procfs shows the PID namespace of who makes it. Before a hop that is not the container's: a pod's is
+// mounted at /proc by its init, another container's is named by a descriptor.
+int ProcMount(ExecutorContext& c, const PlanMount& m) {
+  const char* options = c.String(m.options);
+  if (!c.input.hop) return NewMount("proc", options, m.attr_set);
+  if (c.plan.pid_mode == PidMode::kPod && (options == nullptr || *options == 0)) {
+    const int fd = sys::OpenTree(AT_FDCWD, "/proc", OPEN_TREE_CLONE);
+    struct statfs fs;
+    if (fd < 0 || fstatfs(fd, &fs) != 0) return -1;
+    if (fs.f_type != PROC_SUPER_MAGIC) {
+      errno = ESRCH;
+      return -1;
+    }
+    return sys::MountSetattr(fd, "", 0, m.attr_set, m.attr_clear, kPrivate) == 0 ? fd : -1;
+  }
+  const int pidns = ioctl(c.input.target, PIDFD_GET_PID_NAMESPACE, 0);
+  if (pidns < 0) return -1;
+  const int fd = NewMount("proc", options, m.attr_set, pidns);
+  const int error = errno;
+  close(pidns);
+  errno = error;
+  return fd;
+}
+
 // A detached mount for what is made rather than bound; -1 with errno.
 int CreateMount(ExecutorContext& c, const PlanMount& m) {
   const char* options = c.String(m.options);
   switch (m.kind) {
-    case MountKind::kProc: return NewMount("proc", options, m.attr_set);
+    case MountKind::kProc: return ProcMount(c, m);
     case MountKind::kSysfs: return NewMount("sysfs", options, m.attr_set);
     // Made read-only at the end (SealMounts): mounts and devices are to be made below it.
     case MountKind::kTmpfs: return NewMount("tmpfs", options, m.attr_set & ~uint64_t{MOUNT_ATTR_RDONLY});
@@ -558,20 +587,9 @@ int FindDevpts() {
 
 bool SendTerminal(const ExecutorContext& c, int master) {
   ExecutorReport report;
+  memset(&report, 0, offsetof(ExecutorReport, groups));
   report.kind = static_cast<uint32_t>(ReportKind::kTerminal);
-  struct iovec iov = {&report, offsetof(ExecutorReport, groups)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  struct msghdr message = {};
-  message.msg_iov = &iov;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &master, sizeof master);
-  return sendmsg(c.status, &message, MSG_NOSIGNAL) >= 0;
+  return SendReport(c.status, report, master);
 }
 
 void AttachConsole(ExecutorContext& c, unsigned number) {
@@ -614,7 +632,6 @@ void OpenTerminal(ExecutorContext& c, bool attach_console) {
     if (dup2(slave, i) < 0) Fail(c, Step::kTerminal, 6);
   }
   close(slave);
-  if (ioctl(0, TIOCSCTTY, 0) != 0) Fail(c, Step::kTerminal, 7);
 }
 
 // ---- protection ----

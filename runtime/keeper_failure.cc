@@ -96,6 +96,7 @@ std::string Sentence(const Names& n, const Failure& f) {
     case Step::kSeccomp: return "install the seccomp filter";
     case Step::kCwd: return absl::StrCat("enter working directory ", n.String(&Plan::cwd));
     case Step::kExecve: return absl::StrCat("execute ", n.Program());
+    case Step::kHop: return absl::StrCat("enter the PID namespace (", f.index, ")");
     case Step::kSupervisor:
     case Step::kNone: break;
   }

@@ -54,7 +54,7 @@ int BecomeTinyNamespace() {
   const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   if (mount < 0 || sys::MoveMount(mount, AT_FDCWD, "/") != 0 || fchdir(mount) != 0) return errno;
   if (sys::PivotRoot(".", ".") != 0 || sys::Unmount(".", sys::kMntDetach) != 0) return errno;
-  if (mkdir("/rootfs", 0700) != 0 || mkdir("/shm", 0700) != 0 || mkdir("/u", 0700) != 0 ||
+  if (mkdir("/rootfs", 0700) != 0 || mkdir("/shm", 0700) != 0 || mkdir("/proc", 0700) != 0 || mkdir("/u", 0700) != 0 ||
       mkdir("/l", 0700) != 0) {
     return errno;
   }

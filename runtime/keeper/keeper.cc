@@ -199,6 +199,7 @@ void KillExec(Exec& e) {
   }
   // Its own session, if it has come so far; and itself in any case.
   kill(-e.pid, SIGKILL);
+  if (e.leader != 0) kill(e.leader, SIGKILL);
   syscall(__NR_pidfd_send_signal, e.pidfd, SIGKILL, nullptr, 0);
 }
 
@@ -252,6 +253,7 @@ bool CleanUpCgroup(Container& c) {
 }
 
 void ReadReport(Container& c);
+void ReadReport(Exec& e);
 
 // The plan goes back with the failure: the daemon needs it for the sentence, and may have restarted since.
 void AnswerFailure(Container& c) {
@@ -295,8 +297,6 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   SendEvent(event);
 }
 
-void ReadReport(Exec& e);
-
 void OnExecExit(Exec& e, uint32_t code) {
   if (e.status >= 0) ReadReport(e);
   if (e.number != 0) {
@@ -311,14 +311,43 @@ void OnExecExit(Exec& e, uint32_t code) {
   ArmTimer();
 }
 
-void OnChild(int pid, uint32_t code, uint32_t signal) {
+// A hop's passenger starts when the report about it has been sent, so that is heard before its end.
+void ReadHops() {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
-    if (c.phase != Phase::kFree && c.phase != Phase::kExited && c.pid == pid)
-      return OnContainerExit(c, code, signal);
+    if (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0 && c.status >= 0) ReadReport(c);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
-    if (state.execs[i].pid == pid) return OnExecExit(state.execs[i], code);
+    Exec& e = state.execs[i];
+    if (e.pid != 0 && e.hop && e.status >= 0) ReadReport(e);
+  }
+}
+
+// True when both the main process and the leader of its hop, if there was one, have ended.
+template <typename Entry>
+bool BothEnded(Entry& entry, int pid, int status) {
+  if (entry.pid == pid && entry.over == 0) entry.over = 1 + status;
+  if (entry.leader == pid) entry.leader = 0;
+  return entry.over != 0 && entry.leader == 0;
+}
+
+void OnChild(int pid, int status) {
+  auto signal = [](int s) { return WIFSIGNALED(s) ? static_cast<uint32_t>(WTERMSIG(s)) : 0; };
+  auto code = [](int s) {
+    return static_cast<uint32_t>(WIFSIGNALED(s) ? 128 + WTERMSIG(s) : WEXITSTATUS(s));
+  };
+  ReadHops();
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    Container& c = state.containers[i];
+    if (c.phase == Phase::kFree || c.phase == Phase::kExited || (c.pid != pid && c.leader != pid)) continue;
+    if (BothEnded(c, pid, status)) OnContainerExit(c, code(c.over - 1), signal(c.over - 1));
+    return;
+  }
+  for (uint32_t i = 0; i < state.exec_top; ++i) {
+    Exec& e = state.execs[i];
+    if (e.pid == 0 || (e.pid != pid && e.leader != pid)) continue;
+    if (BothEnded(e, pid, status)) OnExecExit(e, code(e.over - 1));
+    return;
   }
   if (pid == state.pod_init) state.pod_init = 0;
 }
@@ -330,8 +359,7 @@ void ReapChildren() {
     int status;
     const int pid = waitpid(-1, &status, WNOHANG);
     if (pid <= 0) return;
-    const uint32_t signal = WIFSIGNALED(status) ? static_cast<uint32_t>(WTERMSIG(status)) : 0;
-    OnChild(pid, signal ? 128 + signal : static_cast<uint32_t>(WEXITSTATUS(status)), signal);
+    OnChild(pid, status);
   }
 }
 
@@ -360,6 +388,16 @@ int ReceiveReport(int fd, ExecutorReport* report, int* passed) {
   if (good) return 1;
   Close(*passed);
   return 0;
+}
+
+// Another process takes over; what happens to the container or exec happens to that one now.
+template <typename Entry>
+void OnHopped(Entry& entry, const ExecutorReport& report, int& pidfd) {
+  if (entry.leader != 0 || pidfd < 0 || report.pid <= 0) return Close(pidfd);
+  entry.leader = entry.pid;
+  entry.pid = report.pid;
+  Close(entry.pidfd);
+  entry.pidfd = pidfd;
 }
 
 void OnReady(Container& c, const ExecutorReport& report) {
@@ -396,6 +434,10 @@ void ReadReport(Container& c) {
       c.out = passed;
       continue;
     }
+    if (kind == ReportKind::kHopped && c.phase == Phase::kStarting) {
+      OnHopped(c, report, passed);
+      continue;
+    }
     Close(passed);
     if (kind == ReportKind::kReady && c.phase == Phase::kCreating) {
       OnReady(c, report);
@@ -424,6 +466,10 @@ void ReadReport(Exec& e) {
     }
     if (static_cast<ReportKind>(report.kind) == ReportKind::kTerminal && passed >= 0 && e.terminal < 0) {
       e.terminal = passed;
+      continue;
+    }
+    if (static_cast<ReportKind>(report.kind) == ReportKind::kHopped && e.hop) {
+      OnHopped(e, report, passed);
       continue;
     }
     Close(passed);
@@ -479,6 +525,14 @@ bool RetryWithoutCgroup(int error) {
   return error == -EBUSY || error == -EOPNOTSUPP || error == -EINVAL || error == -EACCES;
 }
 
+// Since 6.17. Before, a container in another one's PID namespace is prepared inside.
+bool ProcTakesPidNamespace() {
+  const int fs = sys::FsOpen("proc");
+  const bool good = fs >= 0 && sys::FsConfig(fs, FSCONFIG_SET_FD, "pidns", nullptr, state.own_pidns) == 0;
+  if (fs >= 0) close(fs);
+  return good;
+}
+
 int PidNamespaceOf(const Plan& plan, int* error) {
   *error = 0;
   if (plan.pid_mode == PidMode::kPod) {
@@ -487,10 +541,18 @@ int PidNamespaceOf(const Plan& plan, int* error) {
   }
   if (plan.pid_mode == PidMode::kTarget) {
     const Container* target = FindContainer(PlanString(plan, plan.pid_target));
-    if (target == nullptr || target->phase == Phase::kExited) *error = ESRCH;
+    if (target == nullptr || target->phase != Phase::kRunning) *error = ESRCH;
     return target == nullptr ? -1 : target->pidfd;
   }
   return -1;
+}
+
+// Whether a container's process stays outside of its PID namespace until the end. In a new one (kOwn) nobody is there yet;
+// in the host's nothing would be hidden from those who may trace.
+bool NeedsHop(const Plan& plan) {
+  if ((plan.flags & kPlanHop) == 0 || plan.pid_mode == PidMode::kNode) return false;
+  if (plan.pid_mode == PidMode::kPod) return true;
+  return plan.pid_mode == PidMode::kTarget && ProcTakesPidNamespace();
 }
 
 bool MakePipe(int* read_end, int* write_end, bool reader_is_ours) {
@@ -529,12 +591,16 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
                          ((plan.flags & kPlanNewNet) ? CLONE_NEWNET : 0) |
                          ((plan.flags & kPlanNewIpc) ? CLONE_NEWIPC : 0) |
                          ((plan.flags & kPlanNewUts) ? CLONE_NEWUTS : 0);
+  const bool hop = NeedsHop(plan);
+  const int enter = hop ? -1 : pidns;
   int cgroup = OpenUnifiedCgroup(plan);
-  int pid = CloneIntoPidNamespace(pidns, flags, cgroup, &c.pidfd);
+  int pid = CloneIntoPidNamespace(enter, flags, cgroup, &c.pidfd);
   const bool joined = cgroup >= 0 && !RetryWithoutCgroup(pid);
-  if (cgroup >= 0 && !joined) pid = CloneIntoPidNamespace(pidns, flags, -1, &c.pidfd);
+  if (cgroup >= 0 && !joined) pid = CloneIntoPidNamespace(enter, flags, -1, &c.pidfd);
   if (pid == 0) {
     ExecutorInput input;
+    input.hop = hop;
+    if (hop) input.target = pidns;
     input.plan = &plan;
     input.status = child.status;
     input.mount_namespace = state.mount_namespace;
@@ -596,6 +662,16 @@ void OnStart(const KeeperRequest& r, Fds& fds) {
   }
 }
 
+// A container that was put into another one's PID namespace, as debuggers are, may trace there.
+bool HasJoiners() {
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    const Container& c = state.containers[i];
+    const bool lives = c.phase == Phase::kStarting || c.phase == Phase::kRunning;
+    if (lives && c.pid_mode == PidMode::kTarget && (c.plan_flags & kPlanHop) != 0) return true;
+  }
+  return false;
+}
+
 void OnExec(const KeeperRequest& r, Fds& fds) {
   Container* c = FindContainer(r.id);
   if (c == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, ESRCH);
@@ -628,7 +704,8 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   int own_cgroup = OpenExecCgroup(*plan, number, &index, &v2);
   if (own_cgroup >= 0) e->number = number;
   int birth = own_cgroup >= 0 && v2 ? own_cgroup : OpenUnifiedCgroup(*plan);
-  const int pidns = plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
+  e->hop = plan->pid_mode != PidMode::kNode && ((plan->flags & kPlanHop) != 0 || HasJoiners());
+  const int pidns = e->hop || plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
   int pid = CloneIntoPidNamespace(pidns, 0, birth, &e->pidfd);
   const bool joined = birth >= 0 && !RetryWithoutCgroup(pid);
   if (birth >= 0 && !joined) pid = CloneIntoPidNamespace(pidns, 0, -1, &e->pidfd);
@@ -637,6 +714,7 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
     input.plan = plan;
     input.status = child.status;
     input.target = c->pidfd;
+    input.hop = e->hop;
     input.exec_cgroup = own_cgroup;
     input.exec_cgroup_index = index;
     input.cgroup2_joined = joined;
@@ -1048,6 +1126,7 @@ int Resume(const char* number) {
   int fd = 0, reply = -1;
   for (; *number >= '0' && *number <= '9'; ++number) fd = fd * 10 + (*number - '0');
   prctl(PR_SET_NAME, "berth-keeper", 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // execve has set it
   if (!RestoreState(fd, &reply) || !OpenLoop()) return 1;
   fcntl(reply, F_SETFD, FD_CLOEXEC);
   WatchAll();

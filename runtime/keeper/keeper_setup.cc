@@ -86,7 +86,7 @@ bool WriteSysctl(const char* name, const char* value) {
 // unshare it in turn. The keeper itself stays in the host's.
 bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
   failure->step = static_cast<uint32_t>(SetupStep::kMountNamespace);
-  if ((p.flags & kSetupNewIpc) == 0) {  // nothing of the pod's own in it
+  if ((p.flags & (kSetupNewIpc | kSetupPodInit)) == 0) {  // nothing of the pod's own in it
     state.mount_namespace = fcntl(kKeeperTinyFd, F_DUPFD_CLOEXEC, 10);
     return state.mount_namespace >= 0;
   }
@@ -94,7 +94,7 @@ bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
   const int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (host < 0 || proc < 0) return false;
   bool good = sys::SetNs(kKeeperTinyFd, CLONE_NEWNS) == 0 && sys::Unshare(CLONE_NEWNS) == 0;
-  if (good) {
+  if (good && (p.flags & kSetupNewIpc) != 0) {
     failure->step = static_cast<uint32_t>(SetupStep::kSharedMemory);
     const int fs = sys::FsOpen("tmpfs");
     char size[24];
@@ -130,10 +130,20 @@ bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
   return good && back;
 }
 
+// A procfs of the pod's PID namespace, at /proc of its mount namespace: containers that hop clone it. Made
+// now, while nobody else is in the PID namespace. Then a mount namespace of one's own.
+bool MountPodProc() {
+  if (sys::SetNs(state.mount_namespace, CLONE_NEWNS) != 0) return false;
+  const int fs = sys::FsOpen("proc");
+  if (fs < 0 || sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
+  const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  return mount >= 0 && sys::MoveMount(mount, AT_FDCWD, "/proc") == 0 && sys::Unshare(CLONE_NEWNS) == 0;
+}
+
 // PID 1 of the pod's shared namespace: reaps, and holds nothing that a container could take.
-[[noreturn]] void RunPodInit(const KeeperParameters& p, Strings cgroups) {
+[[noreturn]] void RunPodInit(const KeeperParameters& p, Strings cgroups, int ready) {
   for (uint32_t i = 0; i < p.pod_cgroups; ++i) JoinCgroup(cgroups.Take());
-  sys::SetNs(kKeeperTinyFd, CLONE_NEWNS);
+  if (MountPodProc() && write(ready, "", 1) != 1) _exit(1);
   sys::CloseRange(0, ~0u, 0);
   setsid();
   prctl(PR_SET_NAME, "pod-init", 0, 0, 0);
@@ -153,16 +163,20 @@ bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
 }
 
 bool StartPodInit(const KeeperParameters& p, Strings cgroups) {
-  int pidfd = -1;
+  int pidfd = -1, ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) return false;
   const int pid = CloneProcess(CLONE_NEWPID, -1, &pidfd);
-  if (pid == 0) RunPodInit(p, cgroups);
-  if (pid < 0) {
-    errno = -pid;
-    return false;
+  if (pid == 0) RunPodInit(p, cgroups, ready[1]);
+  close(ready[1]);
+  char byte;
+  const bool mounted = pid > 0 && read(ready[0], &byte, 1) == 1;
+  close(ready[0]);
+  if (pid > 0) {
+    state.pod_init = pid;
+    state.pod_init_pidfd = pidfd;
   }
-  state.pod_init = pid;
-  state.pod_init_pidfd = pidfd;
-  return true;
+  errno = pid < 0 ? -pid : EPERM;
+  return mounted;
 }
 
 bool Listen() {
@@ -198,6 +212,9 @@ bool SetUp(const char* parameters, Failure* failure) {
   state.state_dir = kKeeperStateFd;
   prctl(PR_SET_NAME, "berth-keeper", 0, 0, 0);
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  // Children inherit it up to execve: a container's root without SYS_PTRACE can't open their descriptors
+  // when they have come down to its own capabilities.
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   umask(022);
   RaiseDescriptorLimit();
   SetOomScore(p.oom_score_adj);

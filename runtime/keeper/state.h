@@ -41,6 +41,8 @@ struct Container {
   Failure failure;
   bool forgetting;
   int64_t started_ns;
+  int32_t leader;        // a hop's first process while it lives: the end waits for what it says
+  int32_t over;          // the main process has ended: 1 + its wait status
   Carry carry[2];
   char id[kKeeperIdSize];
 };
@@ -56,6 +58,9 @@ struct Exec {
   uint32_t number;       // names its sub-cgroup; 0: none
   bool expired;
   bool failed;
+  bool hop;
+  int32_t leader;        // as a container's
+  int32_t over;
   Failure failure;
   int64_t deadline_ns;
 };
