@@ -61,16 +61,9 @@ void DaemonTest::ExpectNoLeaks(const LeakCheck& check, const char* when) {
   adjusted.IgnoreInterface("bt-a");
   adjusted.IgnoreInterface("bt-b");
   for (const std::string& text : ignored_files_) adjusted.IgnoreFiles(text);
-  std::vector<std::string> leaks = adjusted.Leaks();
-  // Its process and what it keeps for the next start are not the pods'.
-  std::vector<std::string> counted;
-  for (const std::string& leak : leaks) {
-    if (daemon_.running() && absl::StartsWith(leak, absl::StrCat("process ", daemon_.pid(), ":"))) {
-      continue;
-    }
-    counted.push_back(leak);
-  }
-  EXPECT_TRUE(counted.empty()) << "left " << when << ":\n  " << absl::StrJoin(counted, "\n  ");
+  if (daemon_.running()) adjusted.IgnoreProcess(daemon_.pid());
+  const std::vector<std::string> leaks = adjusted.Leaks();
+  EXPECT_TRUE(leaks.empty()) << "left " << when << ":\n  " << absl::StrJoin(leaks, "\n  ");
 }
 
 void DaemonTest::Restart(const std::string& failpoints) {

@@ -117,6 +117,15 @@ std::vector<std::string> LeakCheck::Leaks(absl::Duration patience) const {
     std::vector<std::string> leaks;
     std::set_difference(now.begin(), now.end(), before_.begin(), before_.end(),
                         std::back_inserter(leaks));
+    leaks.erase(std::remove_if(leaks.begin(), leaks.end(),
+                               [this](const std::string& leak) {
+                                 return std::any_of(ignored_processes_.begin(),
+                                                    ignored_processes_.end(),
+                                                    [&leak](const std::string& beginning) {
+                                                      return absl::StartsWith(leak, beginning);
+                                                    });
+                               }),
+                leaks.end());
     if (leaks.empty() || absl::Now() > deadline) return leaks;
     absl::SleepFor(absl::Milliseconds(20));
   }
