@@ -149,6 +149,7 @@ ExitRecord ToExitRecord(const KeeperExit& e) {
   record.signal = static_cast<int>(e.signal);
   record.oom_killed = (e.flags & kExitOomKilled) != 0;
   record.started = (e.flags & kExitStarted) != 0;
+  record.log_lost = (e.flags & kExitLogLost) != 0;
   record.started_at = absl::FromUnixNanos(e.started_ns);
   record.finished_at = absl::FromUnixNanos(e.finished_ns);
   return record;

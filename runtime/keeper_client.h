@@ -80,6 +80,8 @@ struct ExitRecord {
   bool oom_killed = false;
   bool started = false;  // false: execve failed (exit code 128). A process that dies at its gate leaves
                          // no record: the keeper forgets it, and it can be made again
+  bool log_lost = false;  // some output was not in the log when the record was written: its disk is full,
+                          // broken, or didn't take it within two seconds
   absl::Time started_at;
   absl::Time finished_at;
 };

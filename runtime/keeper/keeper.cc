@@ -39,6 +39,7 @@ enum class Source : uint32_t {
   kContainerErr,
   kExecStatus,
   kExecReply,      // the requester went away
+  kWriter,
 };
 
 // ---- small pieces ----
@@ -131,12 +132,10 @@ void CloseStreams(Container& c) {
 }
 
 void FreeContainer(Container& c) {
+  if (c.log >= 0) SendToWriter(state.writer, {WriterVerb::kFlush, Slot(c), c.serial, 0}, nullptr, 0);
   CloseStreams(c);
   int* const each1[] = {&c.pidfd, &c.status, &c.reply, &c.plan, &c.log};
   for (int* fd : each1) Close(*fd);
-  for (Carry& carry : c.carry) {
-    if (carry.data != nullptr) munmap(carry.data, kCarryMax);
-  }
   c.phase = Phase::kFree;
   while (state.container_top > 0 && state.containers[state.container_top - 1].phase == Phase::kFree)
     --state.container_top;
@@ -175,10 +174,14 @@ void InitEvent(KeeperEvent* event, EventType type) {
   event->pid = getpid();
 }
 
-// ---- deadlines of execs ----
+// ---- deadlines of execs and flushes ----
 
 void ArmTimer() {
   int64_t first = 0;
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    const Container& c = state.containers[i];
+    if (c.phase == Phase::kFlushing && (first == 0 || c.flush_deadline_ns < first)) first = c.flush_deadline_ns;
+  }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     const Exec& e = state.execs[i];
     if (e.pid == 0 || e.expired || e.deadline_ns == 0) continue;
@@ -203,10 +206,16 @@ void KillExec(Exec& e) {
   syscall(__NR_pidfd_send_signal, e.pidfd, SIGKILL, nullptr, 0);
 }
 
+void FinishExit(Container& c, bool lost);
+
 void OnTimer() {
   uint64_t ticks;
   if (read(timer, &ticks, sizeof ticks) < 0) return;
   const int64_t now = MonotonicNs();
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    Container& c = state.containers[i];
+    if (c.phase == Phase::kFlushing && c.flush_deadline_ns <= now) FinishExit(c, true);
+  }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     Exec& e = state.execs[i];
     if (e.pid == 0 || e.expired || e.deadline_ns == 0 || e.deadline_ns > now) continue;
@@ -266,6 +275,8 @@ void AnswerFailure(Container& c) {
   Close(c.reply);
 }
 
+constexpr int64_t kFlushNs = 2000000000;
+
 void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   if (c.status >= 0) ReadReport(c);  // what it said last
   if (c.phase == Phase::kCreating || c.phase == Phase::kCreated) {
@@ -274,9 +285,8 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
     FreeContainer(c);
     return;
   }
-  KeeperEvent event;
-  InitEvent(&event, EventType::kExit);
-  KeeperExit& record = event.exit;
+  KeeperExit& record = c.exit;
+  memset(&record, 0, sizeof record);
   record.magic = kKeeperMagic;
   record.version = kKeeperVersion;
   memcpy(record.id, c.id, sizeof record.id);
@@ -285,15 +295,28 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   record.exit_code = started ? code : 128;
   record.signal = started ? signal : 0;
   record.started_ns = c.started_ns;
+  record.finished_ns = RealtimeNs();
   if (CleanUpCgroup(c)) record.flags |= kExitOomKilled;
-  DrainOutput(c);
+  if (c.log < 0) return FinishExit(c, false);
+  const WriterMessage flush = {WriterVerb::kFlush, Slot(c), c.serial, 0};
+  if (!SendToWriter(state.writer, flush, nullptr, 0)) return FinishExit(c, true);
+  c.phase = Phase::kFlushing;
+  c.flush_deadline_ns = MonotonicNs() + kFlushNs;
+  ArmTimer();
+}
+
+// The log is complete, or has had its time: what still comes is written late, if at all.
+void FinishExit(Container& c, bool lost) {
+  if (lost || c.log_lost) c.exit.flags |= kExitLogLost;
   CloseStreams(c);
   Close(c.log);
-  record.finished_ns = RealtimeNs();
-  WriteExitRecord(record);
+  WriteExitRecord(c.exit);
   c.phase = Phase::kExited;
   AnswerFailure(c);
   Close(c.plan);
+  KeeperEvent event;
+  InitEvent(&event, EventType::kExit);
+  event.exit = c.exit;
   SendEvent(event);
 }
 
@@ -310,6 +333,8 @@ void OnExecExit(Exec& e, uint32_t code) {
   FreeExec(e);
   ArmTimer();
 }
+
+void OnWriterDeath();
 
 // A hop's passenger starts when the report about it has been sent, so that is heard before its end.
 void ReadHops() {
@@ -339,7 +364,7 @@ void OnChild(int pid, int status) {
   ReadHops();
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
-    if (c.phase == Phase::kFree || c.phase == Phase::kExited || (c.pid != pid && c.leader != pid)) continue;
+    if (c.phase == Phase::kFree || c.phase >= Phase::kFlushing || (c.pid != pid && c.leader != pid)) continue;
     if (BothEnded(c, pid, status)) OnContainerExit(c, code(c.over - 1), signal(c.over - 1));
     return;
   }
@@ -350,6 +375,7 @@ void OnChild(int pid, int status) {
     return;
   }
   if (pid == state.pod_init) state.pod_init = 0;
+  if (pid == state.writer_pid) OnWriterDeath();
 }
 
 void ReapChildren() {
@@ -614,6 +640,8 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   return pid;
 }
 
+bool HaveWriter();
+
 void OnCreate(const KeeperRequest& r, Fds& fds) {
   if (FindContainer(r.id) != nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EEXIST);
   Container* c = NewContainer();
@@ -643,6 +671,96 @@ void OnCreate(const KeeperRequest& r, Fds& fds) {
   c->reply = fds.fd[0];
   fds.fd[0] = -1;
   WatchFd(c->status, Source::kContainerStatus, Slot(*c));
+  HaveWriter();  // while the child is at work; if it can't be had now, the start says so
+}
+
+// ---- logs ----
+
+constexpr uint32_t kMaxWriters = 100;  // of one keeper: one that dies again and again is not the cure
+
+bool HaveWriter() {
+  if (state.writer >= 0) return true;
+  int pair[2];
+  if (state.writers == kMaxWriters || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
+  const int pid = CloneProcess(0, -1, nullptr);
+  if (pid == 0) RunWriter(pair[1]);
+  close(pair[1]);
+  state.writer = pair[0];
+  if (pid < 0) {
+    Close(state.writer);
+    return false;
+  }
+  state.writer_pid = pid;
+  ++state.writers;
+  WatchFd(state.writer, Source::kWriter, 0);
+  return true;
+}
+
+bool AddToWriter(Container& c, int log, uint32_t flags) {
+  const WriterMessage add = {WriterVerb::kAdd, Slot(c), c.serial, flags};
+  const int fds[3] = {log, c.out, c.err};
+  return HaveWriter() && c.out >= 0 && SendToWriter(state.writer, add, fds, c.err >= 0 ? 3 : 2);
+}
+
+// The file's name only: closing it never waits, as closing a written file of FUSE or NFS may.
+int NameOf(int fd) {
+  char name[32] = "/proc/self/fd/";
+  char digits[12];
+  int n = 0;
+  for (int v = fd; n == 0 || v > 0; v /= 10) digits[n++] = static_cast<char>('0' + v % 10);
+  char* p = name + strlen(name);
+  while (n > 0) *p++ = digits[--n];
+  *p = 0;
+  return open(name, O_PATH | O_CLOEXEC);
+}
+
+// From now on the writer reads the container's output.
+bool StartLog(Container& c, int log) {
+  const int name = NameOf(log);
+  c.serial = ++state.serial;
+  if (name < 0 || !AddToWriter(c, log, 0)) {
+    if (name >= 0) close(name);
+    return false;
+  }
+  c.log = name;
+  return true;
+}
+
+// Output without a log is dropped here: nothing waits for a disk.
+void WatchOutput(const Container& c) {
+  if (c.out >= 0) WatchFd(c.out, Source::kContainerOut, Slot(c));
+  if (c.err >= 0) WatchFd(c.err, Source::kContainerErr, Slot(c));
+}
+
+void UnwatchOutput(const Container& c) {
+  if (c.out >= 0) epoll_ctl(epoll, EPOLL_CTL_DEL, c.out, nullptr);
+  if (c.err >= 0) epoll_ctl(epoll, EPOLL_CTL_DEL, c.err, nullptr);
+}
+
+// The pipes are still here, so no container has seen it; another writer takes over.
+void OnWriterDeath() {
+  Close(state.writer);
+  state.writer_pid = 0;
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    Container& c = state.containers[i];
+    if (c.phase == Phase::kFlushing) FinishExit(c, true);
+    if ((c.phase != Phase::kStarting && c.phase != Phase::kRunning) || c.log < 0) continue;
+    c.log_lost = true;
+    if (AddToWriter(c, c.log, kWriterLogIsPath)) continue;
+    Close(c.log);
+    WatchOutput(c);
+  }
+}
+
+void OnWriter() {
+  for (;;) {
+    WriterMessage m;
+    int fds[3];
+    if (state.writer < 0 || ReceiveForWriter(state.writer, &m, fds, MSG_DONTWAIT) <= 0) return;
+    if (m.verb != WriterVerb::kFlushed || m.slot >= kMaxContainers) continue;
+    Container& c = state.containers[m.slot];
+    if (c.phase == Phase::kFlushing && c.serial == m.serial) FinishExit(c, (m.flags & kWriterLost) != 0);
+  }
 }
 
 void OnStart(const KeeperRequest& r, Fds& fds) {
@@ -650,9 +768,11 @@ void OnStart(const KeeperRequest& r, Fds& fds) {
   if (c == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, ESRCH);
   if (c->phase != Phase::kCreated || c->reply >= 0 || c->forgetting)
     return AnswerStep(fds.reply(), Step::kSupervisor, EALREADY);
-  if ((r.flags & kHasLog) != 0) c->log = fds.Take();
-  if (c->out >= 0) WatchFd(c->out, Source::kContainerOut, Slot(*c));
-  if (c->err >= 0) WatchFd(c->err, Source::kContainerErr, Slot(*c));
+  if ((r.flags & kHasLog) == 0) {
+    WatchOutput(*c);
+  } else if (!StartLog(*c, fds.fd[1])) {
+    return AnswerStep(fds.reply(), Step::kSupervisor, errno ? errno : EIO);
+  }
   c->reply = fds.fd[0];
   fds.fd[0] = -1;
   c->phase = Phase::kStarting;
@@ -745,7 +865,7 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
 void OnSignal(const KeeperRequest& r, Fds& fds) {
   Container* c = FindContainer(r.id);
   if (c == nullptr) return Answer(fds.reply(), ESRCH);
-  if (c->phase == Phase::kExited) return Answer(fds.reply(), EALREADY);
+  if (c->phase >= Phase::kFlushing) return Answer(fds.reply(), EALREADY);
   const bool sent = syscall(__NR_pidfd_send_signal, c->pidfd, r.value, nullptr, 0) == 0;
   Answer(fds.reply(), sent ? 0 : errno == ESRCH ? EALREADY : errno);
 }
@@ -754,8 +874,22 @@ void OnReopenLog(const KeeperRequest& r, Fds& fds) {
   Container* c = FindContainer(r.id);
   if (c == nullptr) return Answer(fds.reply(), ESRCH);
   if (c->phase != Phase::kRunning && c->phase != Phase::kStarting) return Answer(fds.reply(), EALREADY);
+  if (c->log < 0) {
+    UnwatchOutput(*c);
+    const bool started = StartLog(*c, fds.fd[1]);
+    const int error = errno;
+    if (!started) WatchOutput(*c);
+    return Answer(fds.reply(), started ? 0 : error);
+  }
+  const WriterMessage reopen = {WriterVerb::kReopen, Slot(*c), c->serial, 0};
+  const int name = NameOf(fds.fd[1]);
+  if (name < 0 || !SendToWriter(state.writer, reopen, &fds.fd[1], 1)) {
+    const int error = errno;
+    if (name >= 0) close(name);
+    return Answer(fds.reply(), error);
+  }
   Close(c->log);
-  c->log = fds.Take();
+  c->log = name;
   Answer(fds.reply(), 0);
 }
 
@@ -792,7 +926,7 @@ void OnList(Fds& fds) {
     reply.pid = c.pid;
     reply.started_ns = c.started_ns;
     reply.state = static_cast<uint32_t>(c.phase == Phase::kExited    ? KeeperContainerState::kExited
-                                        : c.phase == Phase::kRunning ? KeeperContainerState::kRunning
+                                        : c.phase >= Phase::kRunning ? KeeperContainerState::kRunning
                                                                      : KeeperContainerState::kCreated);
     memcpy(reply.id, c.id, sizeof reply.id);
     SendReply(fds.reply(), reply);
@@ -803,7 +937,8 @@ void OnList(Fds& fds) {
 void OnShutdown(Fds& fds) {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     const Phase phase = state.containers[i].phase;
-    if (phase == Phase::kStarting || phase == Phase::kRunning) return Answer(fds.reply(), EBUSY);
+    const bool lives = phase == Phase::kStarting || phase == Phase::kRunning || phase == Phase::kFlushing;
+    if (lives) return Answer(fds.reply(), EBUSY);
   }
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
@@ -826,7 +961,7 @@ void OnShutdown(Fds& fds) {
 template <typename Function>
 void EachDescriptor(Function f) {
   int* const each3[] = {&state.state_dir, &state.mount_namespace, &state.own_pidns, &state.pod_init_pidfd,
-                  &state.listener};
+                  &state.listener, &state.writer};
   for (int* fd : each3) {
     f(*fd);
   }
@@ -855,20 +990,14 @@ bool WriteAll(int fd, const void* data, size_t size) {
   return size == 0 || write(fd, data, size) == static_cast<ssize_t>(size);
 }
 
-// The state, the reply socket's number, then unfinished lines in the order of the slots.
+// The state and the reply socket's number.
 int SaveState(int reply) {
   const int fd = memfd_create("berth-keeper-state", 0);
   if (fd < 0) return -1;
   state.magic = kKeeperMagic;
   state.version = kKeeperVersion;
   state.size = sizeof state;
-  bool good = WriteAll(fd, &state, sizeof state) && WriteAll(fd, &reply, sizeof reply);
-  for (uint32_t i = 0; i < state.container_top; ++i) {
-    const Container& c = state.containers[i];
-    for (const Carry& carry : c.carry) {
-      if (c.phase != Phase::kFree) good = good && WriteAll(fd, carry.data, carry.size);
-    }
-  }
+  const bool good = WriteAll(fd, &state, sizeof state) && WriteAll(fd, &reply, sizeof reply);
   if (good && lseek(fd, 0, SEEK_SET) == 0) return fd;
   close(fd);
   return -1;
@@ -907,18 +1036,6 @@ bool RestoreState(int fd, int* reply) {
       !ReadAll(fd, reply, sizeof *reply)) {
     return false;
   }
-  for (uint32_t i = 0; i < state.container_top; ++i) {
-    Container& c = state.containers[i];
-    for (Carry& carry : c.carry) {
-      if (c.phase == Phase::kFree || carry.size == 0) {
-        carry = {};
-        continue;
-      }
-      void* map = mmap(nullptr, kCarryMax, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (map == MAP_FAILED || carry.size > kCarryMax || !ReadAll(fd, map, carry.size)) return false;
-      carry.data = static_cast<char*>(map);
-    }
-  }
   close(fd);
   SetCloexec(true);
   return true;
@@ -926,6 +1043,7 @@ bool RestoreState(int fd, int* reply) {
 
 void WatchAll() {
   WatchFd(state.listener, Source::kListener, 0);
+  if (state.writer >= 0) WatchFd(state.writer, Source::kWriter, 0);
   for (uint32_t i = 0; i < kMaxControls; ++i) {
     if (state.controls[i] >= 0) WatchFd(state.controls[i], Source::kControl, i);
   }
@@ -933,9 +1051,7 @@ void WatchAll() {
     const Container& c = state.containers[i];
     if (c.phase == Phase::kFree) continue;
     if (c.status >= 0) WatchFd(c.status, Source::kContainerStatus, i);
-    if (c.phase != Phase::kStarting && c.phase != Phase::kRunning) continue;
-    if (c.out >= 0) WatchFd(c.out, Source::kContainerOut, i);
-    if (c.err >= 0) WatchFd(c.err, Source::kContainerErr, i);
+    if ((c.phase == Phase::kStarting || c.phase == Phase::kRunning) && c.log < 0) WatchOutput(c);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     const Exec& e = state.execs[i];
@@ -1015,9 +1131,9 @@ void OnOutput(uint32_t slot, int stream) {
   Container& c = state.containers[slot];
   int& fd = stream == 0 ? c.out : c.err;
   if (c.phase == Phase::kFree || fd < 0) return;
-  if (CopyOutput(c, stream, kCarryMax) == 0) {
-    Close(fd);  // all writers are gone; an unfinished line is written at the exit
-  }
+  char dropped[4096];
+  const ssize_t n = read(fd, dropped, sizeof dropped);
+  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) Close(fd);  // all writers are gone
 }
 
 void OnRequesterGone(uint32_t slot) {
@@ -1049,6 +1165,7 @@ void Handle(const struct epoll_event& event) {
       if (state.execs[slot].pid != 0 && state.execs[slot].status >= 0) ReadReport(state.execs[slot]);
       return;
     case Source::kExecReply: return OnRequesterGone(slot);
+    case Source::kWriter: return OnWriter();
   }
 }
 
@@ -1095,7 +1212,7 @@ int Main() {
   InitEvent(&ready, EventType::kReady);
   ready.failure.step = static_cast<uint32_t>(SetupStep::kParameters);
   for (int& fd : state.controls) fd = -1;
-  state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = -1;
+  state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = state.writer = -1;
   errno = EPROTO;
   bool good = n > 0 && ParametersAreValid(parameters, static_cast<size_t>(n));
   // Inherited descriptors at their fixed numbers, and nothing else.

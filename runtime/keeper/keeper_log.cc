@@ -13,7 +13,7 @@ namespace berth::keeper {
 namespace {
 
 constexpr int kPrefixSize = 48;
-char buffer[kCarryMax];
+alignas(4096) char buffer[kCarryMax];
 
 void PutNumber(char* out, uint64_t value, int digits) {
   for (int i = digits - 1; i >= 0; --i, value /= 10) out[i] = static_cast<char>('0' + value % 10);
@@ -54,7 +54,7 @@ int MakePrefix(char* out, int stream) {
 // Gathers lines; all of a batch have the same prefix.
 class LogWriter {
  public:
-  LogWriter(int fd, int stream) : fd_(fd) {
+  LogWriter(LogSlot& slot, int stream) : slot_(slot) {
     length_ = MakePrefix(full_, stream);
     memcpy(partial_, full_, sizeof full_);
     partial_[length_ - 2] = 'P';
@@ -75,12 +75,15 @@ class LogWriter {
   // What a full or broken disk refuses is lost: the container must not stop for it.
   void Flush() {
     struct iovec* v = vectors_;
-    int left = fd_ < 0 ? 0 : count_;
+    int left = count_;
     count_ = 0;
     while (left > 0) {
-      ssize_t n = writev(fd_, v, left);
+      ssize_t n = writev(slot_.log, v, left);
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return;
+      if (n <= 0) {
+        slot_.lost = true;
+        return;
+      }
       while (left > 0 && static_cast<size_t>(n) >= v->iov_len) n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
       if (left > 0) {
         v->iov_base = static_cast<char*>(v->iov_base) + n;
@@ -98,7 +101,7 @@ class LogWriter {
     vectors_[count_++].iov_len = size;
   }
 
-  const int fd_;
+  LogSlot& slot_;
   int length_;
   int count_ = 0;
   char full_[kPrefixSize];
@@ -148,33 +151,33 @@ void WriteChunk(LogWriter& log, Carry& carry, const char* data, size_t size) {
 
 }  // namespace
 
-long CopyOutput(Container& c, int stream, uint32_t limit) {
-  const int fd = stream == 0 ? c.out : c.err;
-  const ssize_t n = read(fd, buffer, limit < sizeof buffer ? limit : sizeof buffer);
+long CopyOutput(LogSlot& s, int stream, uint32_t limit) {
+  const ssize_t n = read(s.pipe[stream], buffer, limit < sizeof buffer ? limit : sizeof buffer);
   if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;  // EIO: a terminal was hung up
   if (n == 0) return 0;
-  LogWriter log(c.log, stream);
-  WriteChunk(log, c.carry[stream], buffer, static_cast<size_t>(n));
+  LogWriter log(s, stream);
+  WriteChunk(log, s.carry[stream], buffer, static_cast<size_t>(n));
   return n;
 }
 
-void DrainOutput(Container& c) {
+void DrainOutput(LogSlot& s) {
   for (int stream = 0; stream < 2; ++stream) {
-    const int fd = stream == 0 ? c.out : c.err;
     int left = 0;
-    if (fd >= 0 && ioctl(fd, FIONREAD, &left) != 0) left = 0;
+    if (s.pipe[stream] >= 0 && ioctl(s.pipe[stream], FIONREAD, &left) != 0) left = 0;
     while (left > 0) {
-      const long n = CopyOutput(c, stream, static_cast<uint32_t>(left));
+      const long n = CopyOutput(s, stream, static_cast<uint32_t>(left));
       if (n <= 0) break;
       left -= static_cast<int>(n);
     }
-    Carry& carry = c.carry[stream];
+    Carry& carry = s.carry[stream];
     if (carry.size > 0) {
-      LogWriter log(c.log, stream);
+      LogWriter log(s, stream);
       log.Add(false, carry.data, carry.size, nullptr, 0);
     }
     Release(carry);
   }
 }
+
+void ReleaseBuffer() { madvise(buffer, sizeof buffer, MADV_DONTNEED); }
 
 }  // namespace berth::keeper

@@ -75,6 +75,7 @@ enum class KeeperContainerState : uint32_t { kCreated = 1, kRunning = 2, kExited
 enum ExitFlag : uint32_t {
   kExitOomKilled = 1u << 0,
   kExitStarted = 1u << 1,  // execve had succeeded
+  kExitLogLost = 1u << 2,  // some output is not in the log, or was not when the record was written
 };
 
 // Also the content of an exit record file.

@@ -163,8 +163,9 @@ TEST_F(ContainerTest, FailuresNameTheStepAndTheObject) {
     const ContainerId id("failing");
     return CreateAndStart(id, c);
   };
-  EXPECT_EQ(message([&](auto& c) { c.mounts.push_back({MountKind::kBind, "/no/such", "/data"}); }),
-            absl::NotFoundError("mount /no/such at /data: open the source: No such file or directory"));
+  EXPECT_EQ(message([&](auto& c) { c.mounts.push_back({MountKind::kBind, dir_ + "/no/such", "/data"}); }),
+            absl::NotFoundError(absl::StrCat("mount ", dir_,
+                                             "/no/such at /data: open the source: No such file or directory")));
   EXPECT_EQ(message([&](auto& c) { c.lowers = {"/no/rootfs"}; }),
             absl::NotFoundError("open the root file system /no/rootfs: No such file or directory"));
   EXPECT_EQ(message([&](auto& c) { c.cgroups = {{"/sys/fs/cgroup/pids/no-such-cgroup", 0}}; }),

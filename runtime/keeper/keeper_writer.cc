@@ -1,0 +1,179 @@
+// The log writer: one process of a pod, forked from its keeper, the only one that touches the disk of logs.
+//
+// A log that stalls (a frozen or full disk, FUSE) stalls the logs of its pod and, when its pipe is full, what
+// writes there; nothing waits for this process without a bound.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runtime/executor_sys.h"
+#include "runtime/keeper/state.h"
+
+namespace berth::keeper {
+namespace {
+
+constexpr uint64_t kSocketEvent = ~uint64_t{0};
+constexpr int kIdleMilliseconds = 200;  // then buffers are given back
+
+LogSlot slots[kMaxContainers];
+int keeper_socket = -1;
+int writer_epoll = -1;
+
+void CloseFd(int& fd) {
+  if (fd >= 0) close(fd);
+  fd = -1;
+}
+
+void Free(LogSlot& s) {
+  CloseFd(s.log);
+  CloseFd(s.pipe[0]);
+  CloseFd(s.pipe[1]);
+  s.serial = 0;
+}
+
+// After a writer's death its successor gets descriptors that name the files only.
+int OpenLogAgain(int path) {
+  char name[32] = "/proc/self/fd/";
+  char* p = name + strlen(name);
+  char digits[12];
+  int n = 0;
+  for (int v = path; n == 0 || v > 0; v /= 10) digits[n++] = static_cast<char>('0' + v % 10);
+  while (n > 0) *p++ = digits[--n];
+  *p = 0;
+  const int fd = open(name, O_WRONLY | O_APPEND | O_CLOEXEC);
+  close(path);
+  return fd;
+}
+
+void Watch(uint32_t slot, int stream) {
+  struct epoll_event event;
+  event.events = EPOLLIN;
+  event.data.u64 = slot * 2 + static_cast<uint32_t>(stream);
+  if (slots[slot].pipe[stream] >= 0) epoll_ctl(writer_epoll, EPOLL_CTL_ADD, slots[slot].pipe[stream], &event);
+}
+
+void Add(const WriterMessage& m, int (&fds)[3]) {
+  LogSlot& s = slots[m.slot];
+  if (s.serial != 0) Free(s);
+  s = {};
+  s.serial = m.serial;
+  s.log = (m.flags & kWriterLogIsPath) != 0 ? OpenLogAgain(fds[0]) : fds[0];
+  s.lost = s.log < 0;
+  for (int stream = 0; stream < 2; ++stream) {
+    s.pipe[stream] = fds[1 + stream];
+    Watch(m.slot, stream);
+  }
+  fds[0] = fds[1] = fds[2] = -1;
+}
+
+void OnMessage(const WriterMessage& m, int (&fds)[3]) {
+  if (m.slot >= kMaxContainers) return;
+  LogSlot& s = slots[m.slot];
+  switch (m.verb) {
+    case WriterVerb::kAdd: return Add(m, fds);
+    case WriterVerb::kReopen:
+      if (s.serial != m.serial) return;
+      CloseFd(s.log);
+      s.log = fds[0];
+      fds[0] = -1;
+      return;
+    case WriterVerb::kFlush: {
+      WriterMessage answer = m;
+      answer.verb = WriterVerb::kFlushed;
+      answer.flags = kWriterLost;
+      if (s.serial == m.serial) {
+        DrainOutput(s);
+        answer.flags = s.lost ? uint32_t{kWriterLost} : 0u;
+        Free(s);
+      }
+      SendToWriter(keeper_socket, answer, nullptr, 0);
+      return;
+    }
+    case WriterVerb::kFlushed: return;
+  }
+}
+
+// All that is there: a log is reopened before what comes after is read.
+void ReadMessages() {
+  for (;;) {
+    WriterMessage message;
+    int fds[3];
+    const int n = ReceiveForWriter(keeper_socket, &message, fds, MSG_DONTWAIT);
+    if (n == 0) _exit(0);  // the keeper is gone
+    if (n < 0) return;
+    OnMessage(message, fds);
+    for (int& fd : fds) CloseFd(fd);
+  }
+}
+
+}  // namespace
+
+bool SendToWriter(int socket, const WriterMessage& message, const int* fds, int count) {
+  struct iovec iov = {const_cast<WriterMessage*>(&message), sizeof message};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
+  struct msghdr header = {};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  if (count > 0) {
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(static_cast<size_t>(count) * sizeof(int));
+    struct cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(static_cast<size_t>(count) * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, static_cast<size_t>(count) * sizeof(int));
+  }
+  return sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flags) {
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof fds)];
+  struct iovec iov = {message, sizeof *message};
+  struct msghdr header = {};
+  header.msg_iov = &iov;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  for (int& fd : fds) fd = -1;
+  const ssize_t n = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC);
+  if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;
+  struct cmsghdr* c = CMSG_FIRSTHDR(&header);
+  if (c != nullptr && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+    memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+  return n == sizeof *message ? static_cast<int>(n) : 0;
+}
+
+void RunWriter(int socket) {
+  prctl(PR_SET_NAME, "berth-log", 0, 0, 0);
+  // Also if it sits in a write that never ends. A re-exec of the keeper is not its death.
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  sys::CloseRange(3, static_cast<unsigned>(socket) - 1, 0);
+  sys::CloseRange(static_cast<unsigned>(socket) + 1, ~0u, 0);
+  keeper_socket = socket;
+  writer_epoll = epoll_create1(EPOLL_CLOEXEC);
+  struct epoll_event event;
+  event.events = EPOLLIN;
+  event.data.u64 = kSocketEvent;
+  if (writer_epoll < 0 || epoll_ctl(writer_epoll, EPOLL_CTL_ADD, socket, &event) != 0) _exit(1);
+  for (bool idle = true;;) {
+    struct epoll_event events[16];
+    const int n = epoll_wait(writer_epoll, events, 16, idle ? -1 : kIdleMilliseconds);
+    if (n == 0) ReleaseBuffer();
+    idle = n == 0;
+    for (int i = 0; i < n; ++i) {
+      ReadMessages();
+      if (events[i].data.u64 == kSocketEvent) continue;
+      LogSlot& s = slots[events[i].data.u64 / 2];
+      const int stream = static_cast<int>(events[i].data.u64 % 2);
+      // All writers are gone: an unfinished line is written at the exit.
+      if (s.serial != 0 && s.pipe[stream] >= 0 && CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);
+    }
+  }
+}
+
+}  // namespace berth::keeper
