@@ -1,4 +1,5 @@
 // berthd: the daemon's process.
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/synchronization/mutex.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -33,7 +35,16 @@ sigset_t BlockSignals() {
   return signals;
 }
 
+// Memory and time that a daemon on every node should not cost.
+void TuneProcess() {
+  // glibc would give each of the pool's threads an arena of its own.
+  mallopt(M_ARENA_MAX, 2);
+  // Debian builds Abseil with the detection on: a global lock and a graph for each Mutex::Lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+}
+
 int Serve(const Config& config) {
+  TuneProcess();
   const sigset_t signals = BlockSignals();
   absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(config);
   if (!daemon.ok()) {
