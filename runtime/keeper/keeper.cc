@@ -640,8 +640,6 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   return pid;
 }
 
-bool HaveWriter();
-
 void OnCreate(const KeeperRequest& r, Fds& fds) {
   if (FindContainer(r.id) != nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EEXIST);
   Container* c = NewContainer();
@@ -671,7 +669,6 @@ void OnCreate(const KeeperRequest& r, Fds& fds) {
   c->reply = fds.fd[0];
   fds.fd[0] = -1;
   WatchFd(c->status, Source::kContainerStatus, Slot(*c));
-  HaveWriter();  // while the child is at work; if it can't be had now, the start says so
 }
 
 // ---- logs ----
@@ -1066,7 +1063,12 @@ void WatchAll() {
 
 void Dispatch(const KeeperRequest& r, Fds& fds) {
   switch (r.type) {
-    case RequestType::kCreate: return OnCreate(r, fds);
+    case RequestType::kCreate:
+      OnCreate(r, fds);
+      // While the child is at work, and after its ends of pipes and socket were closed here: the writer would
+      // hold them until it has closed them itself. If it can't be had now, the start says so.
+      HaveWriter();
+      return;
     case RequestType::kStart: return OnStart(r, fds);
     case RequestType::kExec: return OnExec(r, fds);
     case RequestType::kSignal: return OnSignal(r, fds);

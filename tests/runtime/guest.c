@@ -2,6 +2,9 @@
 // demand.
 //
 //   guest facts [PATH...]    identity, namespaces, cwd, environment, capabilities; for each PATH its kind
+//   guest eat MIB            touches that much memory
+//   guest calls              what system calls that a default filter refuses answer
+//   guest mount PATH         makes a tmpfs there, then sleeps
 //   guest scan MS            tries to take descriptors from processes that have not executed yet
 //   guest exit N | sleep | write TEXT... | split | flood N | grandchild | tree | fork-sleep | cat
 #include <dirent.h>
@@ -11,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -144,12 +148,43 @@ static int scan(int ms) {
   return 0;
 }
 
+static void tell_call(const char* name, long result) {
+  printf("%s=%s\n", name, result >= 0 ? "ok" : errno == EPERM ? "EPERM" : errno == ENOSYS ? "ENOSYS" : strerror(errno));
+  fflush(stdout);
+}
+
+static int calls(void) {
+  tell_call("getpid", syscall(SYS_getpid));
+  tell_call("keyctl", syscall(SYS_keyctl, 0, -3, 0));
+  tell_call("unshare", syscall(SYS_unshare, 0x10000000));  // CLONE_NEWUSER
+  tell_call("clone3", syscall(435, NULL, 0));
+  tell_call("unknown", syscall(9999));
+  tell_call("x32 getpid", syscall(0x40000000 | SYS_getpid));
+  tell_call("x32 keyctl", syscall(0x40000000 | SYS_keyctl, 0, -3, 0));
+  return 0;
+}
+
+static int eat(long mib) {
+  for (long i = 0; i < mib; ++i) {
+    char* p = malloc(1 << 20);
+    if (p) memset(p, 1, 1 << 20);
+  }
+  return 0;
+}
+
 static void put(const char* text) { (void)!write(1, text, strlen(text)); }
 
 int main(int argc, char** argv) {
   const char* verb = argc > 1 ? argv[1] : "exit";
   if (strcmp(verb, "facts") == 0) return facts(argc - 2, argv + 2);
   if (strcmp(verb, "exit") == 0) return argc > 2 ? atoi(argv[2]) : 0;
+  if (strcmp(verb, "eat") == 0) return eat(atol(argv[2]));
+  if (strcmp(verb, "calls") == 0) return calls();
+  if (strcmp(verb, "mount") == 0) {
+    printf("mounted=%s\n", mount("none", argv[2], "tmpfs", 0, "") == 0 ? "ok" : strerror(errno));
+    fflush(stdout);
+    for (;;) pause();
+  }
   if (strcmp(verb, "scan") == 0) return scan(atoi(argv[2]));
   if (strcmp(verb, "sleep") == 0) {
     for (;;) pause();
