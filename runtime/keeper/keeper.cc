@@ -1091,7 +1091,7 @@ void OnControl(uint32_t slot) {
   message.msg_controllen = sizeof control;
   const ssize_t n = recvmsg(state.controls[slot], &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) return Close(state.controls[slot]);
+  if (n < 0) return Close(state.controls[slot]);
   Fds fds;
   for (struct cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
     if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
@@ -1103,6 +1103,8 @@ void OnControl(uint32_t slot) {
       else close(fd);
     }
   }
+  // The end, or an empty message, which may have brought descriptors.
+  if (n == 0) return Close(state.controls[slot]);
   if (fds.count == 0) return;  // nowhere to answer
   int error = CheckRequest(request, static_cast<size_t>(n), fds.count);
   if (error == 0 && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) error = EPROTO;
