@@ -1,6 +1,5 @@
 #include "server/config/config.h"
 
-#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "base/files.h"
 #include "base/status.h"
 #include "server/config/config_keys.h"
+#include "third_party/toml.h"
 
 namespace berth {
 namespace {

@@ -81,6 +81,9 @@ TEST(ConfigTest, MistakesAreRefusedWithTheirLineAndKey) {
   EXPECT_EQ(ErrorOf("root = '/a'\nroot = '/b'").substr(0, 4), "f:2:");
   EXPECT_EQ(ErrorOf("root = ").substr(0, 2), "f:");
   EXPECT_EQ(ErrorOf("\xff\xfe").substr(0, 2), "f:");
+  EXPECT_EQ(ErrorOf("\n[!]").substr(0, 4), "f:2:");
+  EXPECT_EQ(ErrorOf("root = '/a' \u00e1").substr(0, 4), "f:1:");
+  EXPECT_EQ(ErrorOf("\uFEE7").substr(0, 4), "f:1:");
 }
 
 TEST(ConfigTest, TheShippedFileNamesEveryKeyWithItsDefault) {

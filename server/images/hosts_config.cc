@@ -14,7 +14,7 @@
 #include "base/files.h"
 #include "base/status.h"
 #include "server/images/reference.h"
-#include "toml++/toml.h"
+#include "third_party/toml.h"
 
 namespace berth {
 namespace {
@@ -192,14 +192,14 @@ absl::Status ReadMirrors(const toml::node& node, const std::string& directory,
   const toml::table* hosts = node.as_table();
   if (hosts == nullptr) return Refuse(node, "host", "must be a table");
   // toml++ sorts by name; the order of the file is what counts.
-  std::vector<std::pair<toml::source_index, std::string>> order;
+  std::vector<std::pair<toml::source_position, std::string>> order;
   for (const auto& [key, value] : *hosts) {
     if (!value.is_table()) return Refuse(value, "host", "must be a table for each URL");
-    order.emplace_back(key.source().begin.line, std::string(key.str()));
+    order.emplace_back(key.source().begin, std::string(key.str()));
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [line, url] : order) {
+  std::sort(order.begin(), order.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [position, url] : order) {
     RegistryEndpoint endpoint;
     RETURN_IF_ERROR(ReadEndpoint(*hosts->get(url)->as_table(), url, directory, &endpoint));
     endpoints->push_back(std::move(endpoint));

@@ -49,6 +49,15 @@ skip_verify = true
   EXPECT_TRUE((*endpoints)[3].tls.skip_verify);
 }
 
+TEST(HostsConfig, MirrorsOfOneLineComeInItsOrder) {
+  const auto endpoints =
+      ParseHostsToml(R"(host = { "https://z" = {}, "https://a" = {} })", "/etc/d", "up.example");
+  ASSERT_TRUE(endpoints.ok()) << endpoints.status();
+  ASSERT_EQ(endpoints->size(), 3u);
+  EXPECT_EQ((*endpoints)[0].host, "z");
+  EXPECT_EQ((*endpoints)[1].host, "a");
+}
+
 TEST(HostsConfig, WithoutAFilePlainHttpIsForLoopbackOnly) {
   EXPECT_EQ((*LoadRegistryEndpoints("", "localhost:5000"))[0].base, "http://localhost:5000/v2");
   EXPECT_EQ((*LoadRegistryEndpoints("", "127.0.0.1:5000"))[0].base, "http://127.0.0.1:5000/v2");
@@ -65,6 +74,7 @@ TEST(HostsConfig, RefusalsNameTheLineAndTheKey) {
     return std::string(ParseHostsToml(text, "/d", "h").status().message());
   };
   EXPECT_THAT(refusal("server = \"https://h\"\n[host"), HasSubstr("line 2"));
+  EXPECT_THAT(refusal("\n[!]"), HasSubstr("line 2"));
   EXPECT_THAT(refusal("\nserver = 5"), HasSubstr("line 2: server"));
   EXPECT_THAT(refusal("server = \"ftp://h\""), HasSubstr("neither http nor https"));
   EXPECT_THAT(refusal("server = \"https://u:p@h\""), HasSubstr("credentials"));
