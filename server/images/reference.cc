@@ -1,5 +1,8 @@
 #include "server/images/reference.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -41,12 +44,13 @@ std::string RepositoryFault(absl::string_view path) {
       const char c = part[i];
       if (IsLowerAlnum(c)) continue;
       if (absl::ascii_isupper(c)) return "the repository must be lower case";
-      const std::string at = absl::StrCat("repository component \"",
-                                          absl::CHexEscape(part.substr(0, 64)), "\" ");
+      const std::string at =
+          absl::StrCat("repository component \"", absl::CHexEscape(part.substr(0, 64)), "\" ");
       if (c != '.' && c != '_' && c != '-') {
         return absl::StrCat(at, "has the character '", absl::CHexEscape(part.substr(i, 1)), "'");
       }
-      // A separator: one dot, one or two underscores, any number of dashes, between letters or digits.
+      // A separator: one dot, one or two underscores, any number of dashes, between letters or
+      // digits.
       size_t end = i;
       while (end < part.size() && part[end] == c) ++end;
       const size_t count = end - i;
@@ -73,8 +77,10 @@ std::string HostFault(absl::string_view host) {
     if (close == absl::string_view::npos) return "the registry's IPv6 address has no ]";
     name = host.substr(1, close - 1);
     const absl::string_view rest = host.substr(close + 1);
-    if (name.empty() ||
-        name.find_first_not_of("0123456789abcdefABCDEF:.") != absl::string_view::npos) {
+    in6_addr address;
+    // The characters first: a NUL would end what inet_pton sees.
+    if (name.find_first_not_of("0123456789abcdefABCDEF:.") != absl::string_view::npos ||
+        inet_pton(AF_INET6, std::string(name).c_str(), &address) != 1) {
       return "the registry's IPv6 address is malformed";
     }
     if (!rest.empty()) {
@@ -105,8 +111,9 @@ std::string HostFault(absl::string_view host) {
   }
   if (has_port) {
     int number = 0;
-    const bool digits = !port.empty() && port.size() <= 5 &&
-                        std::all_of(port.begin(), port.end(), [](char c) { return absl::ascii_isdigit(c); });
+    const bool digits =
+        !port.empty() && port.size() <= 5 &&
+        std::all_of(port.begin(), port.end(), [](char c) { return absl::ascii_isdigit(c); });
     if (!digits || !absl::SimpleAtoi(port, &number) || number < 1 || number > 65535) {
       return "the registry's port is not between 1 and 65535";
     }
@@ -179,10 +186,13 @@ absl::StatusOr<ImageReference> ParseReference(absl::string_view text) {
   if (reference.registry == "index.docker.io" || reference.registry == "registry-1.docker.io") {
     reference.registry = std::string(kDockerHub);
   }
-  if (const std::string fault = RepositoryFault(rest); !fault.empty()) return Refuse(text, fault);
   reference.repository = std::string(rest);
-  if (reference.registry == kDockerHub && !absl::StrContains(rest, '/')) {
+  if (reference.registry == kDockerHub && !rest.empty() && !absl::StrContains(rest, '/')) {
     reference.repository = absl::StrCat("library/", rest);
+  }
+  // Of the normal form, so that it can be read again.
+  if (const std::string fault = RepositoryFault(reference.repository); !fault.empty()) {
+    return Refuse(text, fault);
   }
   if (reference.tag.empty() && reference.digest.empty()) reference.tag = "latest";
   return reference;

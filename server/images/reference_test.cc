@@ -48,6 +48,8 @@ TEST(Reference, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(Normal("a.io/b:.x"), HasSubstr("begins with a dot"));
   EXPECT_THAT(Normal("a.io/b:" + std::string(129, 'x')), HasSubstr("longer than 128"));
   EXPECT_THAT(Normal("a.io/" + std::string(256, 'x')), HasSubstr("longer than 255"));
+  EXPECT_THAT(Normal(std::string(248, 'x')), HasSubstr("longer than 255"));
+  EXPECT_THAT(Normal("[::" + std::string(4000, '0') + "]/x"), HasSubstr("IPv6 address is malformed"));
   EXPECT_THAT(Normal("a.io/b@sha256:" + kHex + "a"), HasSubstr("64 hex digits, not 65"));
   EXPECT_THAT(Normal("a.io/b@md5:abc"), HasSubstr("neither sha256 nor sha512"));
   EXPECT_THAT(Normal("a.io/b@sha256:" + std::string(64, 'A')), HasSubstr("lower-case hex"));
