@@ -209,6 +209,20 @@ absl::Status ReadMemory(const JsonFields& memory, CgroupResources* r) {
   return absl::OkStatus();
 }
 
+absl::Status ReadStringMap(const JsonFields& fields, const char* key,
+                           std::map<std::string, std::string>* out) {
+  const json* value = fields.Find(key);
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_object()) return fields.Invalid(key, "want an object");
+  for (const auto& [name, text] : value->items()) {
+    if (!text.is_string()) {
+      return JsonFields::Error(absl::StrCat(fields.Path(key), ".", name), "want a string");
+    }
+    (*out)[name] = text.get_ref<const std::string&>();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadResources(const JsonFields& fields, CgroupResources* r) {
   RETURN_IF_ERROR(fields.Object("cpu", [&](const JsonFields& cpu) { return ReadCpu(cpu, r); }));
   RETURN_IF_ERROR(fields.Object("memory", [&](const JsonFields& m) { return ReadMemory(m, r); }));
@@ -223,28 +237,11 @@ absl::Status ReadResources(const JsonFields& fields, CgroupResources* r) {
   RETURN_IF_ERROR(fields.EachObject("devices", [&](const JsonFields& d) {
     return ReadDeviceRule(d, &r->devices->emplace_back());
   }));
-  const json* unified = fields.Find("unified");
-  if (unified == nullptr) return absl::OkStatus();
-  if (!unified->is_object()) return fields.Invalid("unified", "want an object");
-  for (const auto& [file, value] : unified->items()) {
-    if (!value.is_string()) {
-      return JsonFields::Error(absl::StrCat(fields.Path("unified"), ".", file), "want a string");
+  RETURN_IF_ERROR(ReadStringMap(fields, "unified", &r->unified));
+  for (const auto& [file, value] : r->unified) {
+    if (absl::StrContains(file, '\0') || absl::StrContains(value, '\0')) {
+      return fields.Invalid("unified", "has a NUL byte");
     }
-    r->unified[file] = value.get_ref<const std::string&>();
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadStringMap(const JsonFields& fields, const char* key,
-                           std::map<std::string, std::string>* out) {
-  const json* value = fields.Find(key);
-  if (value == nullptr) return absl::OkStatus();
-  if (!value->is_object()) return fields.Invalid(key, "want an object");
-  for (const auto& [name, text] : value->items()) {
-    if (!text.is_string()) {
-      return JsonFields::Error(absl::StrCat(fields.Path(key), ".", name), "want a string");
-    }
-    (*out)[name] = text.get_ref<const std::string&>();
   }
   return absl::OkStatus();
 }

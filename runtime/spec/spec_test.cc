@@ -98,6 +98,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Refused{"/linux/resources/memory/limit", "\"1\"", "linux.resources.memory.limit: want an integer"},
         Refused{"/linux/resources/memory/limit", "1.5", "linux.resources.memory.limit: want an integer"},
+        Refused{"/linux/resources/unified", R"({"a.b": "1\u00002"})",
+                "linux.resources.unified: has a NUL byte"},
         Refused{"/linux/resources/memory/swap", "4096",
                 "linux.resources.memory.swap: is less than memory.limit; it counts both"},
         Refused{"/process/user/uid", "-1", "process.user.uid: -1 is out of range"},

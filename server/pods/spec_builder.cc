@@ -27,6 +27,8 @@ constexpr char kContext[] = "linux.security_context";
 absl::Status Invalid(absl::string_view field, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", why));
 }
+bool HasNul(const std::string& text) { return absl::StrContains(text, '\0'); }
+
 absl::Status Unsupported(absl::string_view field, absl::string_view why) {
   return absl::UnimplementedError(absl::StrCat(field, ": ", why));
 }
@@ -670,6 +672,14 @@ absl::StatusOr<CgroupResources> ResourcesFromCri(const cri::LinuxContainerResour
       r.memory_swap_limit_in_bytes() < r.memory_limit_in_bytes()) {
     return Invalid(name("memory_swap_limit_in_bytes"),
                    "is less than memory_limit_in_bytes; it counts both");
+  }
+  if (HasNul(r.cpuset_cpus())) return Invalid(name("cpuset_cpus"), "has a NUL byte");
+  if (HasNul(r.cpuset_mems())) return Invalid(name("cpuset_mems"), "has a NUL byte");
+  for (const cri::HugepageLimit& h : r.hugepage_limits()) {
+    if (HasNul(h.page_size())) return Invalid(name("hugepage_limits"), "has a NUL byte");
+  }
+  for (const auto& [file, value] : r.unified()) {
+    if (HasNul(file) || HasNul(value)) return Invalid(name("unified"), "has a NUL byte");
   }
   // Zero is "not said" in CRI.
   if (r.cpu_period() != 0) out.cpu_period = r.cpu_period();

@@ -316,6 +316,26 @@ TEST_F(SpecBuilderTest, ResourcesAndTheirContradictions) {
   EXPECT_THAT(Error(), HasSubstr("oom_score_adj"));
 }
 
+TEST_F(SpecBuilderTest, ResourcesWithANulAreRefused) {
+  const std::string text("0\0-7", 4);
+  cri::LinuxContainerResources resources;
+  const auto error = [&] {
+    const std::string message(ResourcesFromCri(resources, "r").status().message());
+    resources.Clear();
+    return message;
+  };
+  resources.set_cpuset_cpus(text);
+  EXPECT_EQ(error(), "r.cpuset_cpus: has a NUL byte");
+  resources.set_cpuset_mems(text);
+  EXPECT_EQ(error(), "r.cpuset_mems: has a NUL byte");
+  resources.add_hugepage_limits()->set_page_size(text);
+  EXPECT_EQ(error(), "r.hugepage_limits: has a NUL byte");
+  (*resources.mutable_unified())["memory.high"] = text;
+  EXPECT_EQ(error(), "r.unified: has a NUL byte");
+  (*resources.mutable_unified())[text] = "1";
+  EXPECT_EQ(error(), "r.unified: has a NUL byte");
+}
+
 TEST_F(SpecBuilderTest, WhatIsNotServedIsRefused) {
   context()->mutable_selinux_options()->set_level("s0");
   EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
