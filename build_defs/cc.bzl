@@ -25,3 +25,21 @@ def berth_cc_test(name, copts = [], deps = [], size = "small", **kwargs):
         linkstatic = True,
         **kwargs
     )
+
+def berth_fuzz_test(name, deps = [], copts = []):
+    """A libFuzzer target, built with --config=fuzz and run by `./dev fuzz`.
+
+    Its source is name.cc, its seeds are the files in corpus/NAME beside it, without `_fuzz`.
+    """
+    berth_cc_binary(
+        name = name,
+        testonly = True,
+        srcs = [name + ".cc"],
+        copts = copts,
+        linkopts = ["-fsanitize=fuzzer"],
+        tags = [
+            "fuzz",
+            "manual",
+        ],
+        deps = deps,
+    )

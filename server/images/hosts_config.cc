@@ -85,8 +85,9 @@ absl::Status ReadCapabilities(const toml::node& node, RegistryEndpoint* endpoint
     } else if (text->get() == "resolve") {
       endpoint->can_resolve = true;
     } else if (text->get() != "push" && text->get() != "referrers") {
-      return Refuse(item, "capabilities",
-                    absl::StrCat("unknown capability \"", absl::CHexEscape(View(text->get())), "\""));
+      return Refuse(
+          item, "capabilities",
+          absl::StrCat("unknown capability \"", absl::CHexEscape(View(text->get())), "\""));
     }
   }
   return absl::OkStatus();
@@ -262,8 +263,8 @@ absl::StatusOr<std::vector<RegistryEndpoint>> ParseHostsToml(absl::string_view t
   return endpoints;
 }
 
-absl::StatusOr<std::vector<RegistryEndpoint>> LoadRegistryEndpoints(
-    const std::string& config_path, absl::string_view registry) {
+absl::StatusOr<std::vector<RegistryEndpoint>> LoadRegistryEndpoints(const std::string& config_path,
+                                                                    absl::string_view registry) {
   RegistryEndpoint upstream;
   upstream.upstream = true;
   std::string directory;
@@ -271,7 +272,8 @@ absl::StatusOr<std::vector<RegistryEndpoint>> LoadRegistryEndpoints(
     std::string underscored(registry);
     if (const size_t colon = underscored.rfind(':');
         colon != std::string::npos && !absl::EndsWith(underscored, "]")) {
-      underscored = absl::StrCat(underscored.substr(0, colon), "_", underscored.substr(colon + 1), "_");
+      underscored =
+          absl::StrCat(underscored.substr(0, colon), "_", underscored.substr(colon + 1), "_");
       absl::StrReplaceAll({{":", ""}}, &underscored);
     }
     for (const std::string& name : {underscored, std::string(registry), std::string("_default")}) {

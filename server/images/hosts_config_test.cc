@@ -28,7 +28,8 @@ skip_verify = true
   capabilities = ["resolve"]
 [host."https://beta.example/root"]
   override_path = true
-)", "/etc/d", "up.example");
+)",
+                                        "/etc/d", "up.example");
   ASSERT_TRUE(endpoints.ok()) << endpoints.status();
   ASSERT_EQ(endpoints->size(), 4u);
   const RegistryEndpoint& zeta = (*endpoints)[0];
@@ -40,7 +41,8 @@ skip_verify = true
   EXPECT_THAT(zeta.tls.ca_files, ElementsAre("/etc/d/a.pem", "/b.pem"));
   EXPECT_EQ(zeta.tls.client_cert, "/etc/d/c.cert");
   EXPECT_EQ(zeta.tls.client_key, "/etc/d/c.key");
-  EXPECT_THAT(zeta.headers, ElementsAre(Pair("x-one", "1"), Pair("x-two", "2"), Pair("x-two", "3")));
+  EXPECT_THAT(zeta.headers,
+              ElementsAre(Pair("x-one", "1"), Pair("x-two", "2"), Pair("x-two", "3")));
   EXPECT_EQ((*endpoints)[1].base, "http://alpha.example/proxy/v2");
   EXPECT_FALSE((*endpoints)[1].can_pull);
   EXPECT_EQ((*endpoints)[2].base, "https://beta.example/root");

@@ -12,7 +12,8 @@ const std::string kHex = std::string(64, 'a');
 
 std::string Normal(const std::string& text) {
   absl::StatusOr<ImageReference> reference = ParseReference(text);
-  return reference.ok() ? reference->ToString() : "error: " + std::string(reference.status().message());
+  return reference.ok() ? reference->ToString()
+                        : "error: " + std::string(reference.status().message());
 }
 
 TEST(Reference, DockerHubShortFormsAreCompleted) {
@@ -49,7 +50,8 @@ TEST(Reference, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(Normal("a.io/b:" + std::string(129, 'x')), HasSubstr("longer than 128"));
   EXPECT_THAT(Normal("a.io/" + std::string(256, 'x')), HasSubstr("longer than 255"));
   EXPECT_THAT(Normal(std::string(248, 'x')), HasSubstr("longer than 255"));
-  EXPECT_THAT(Normal("[::" + std::string(4000, '0') + "]/x"), HasSubstr("IPv6 address is malformed"));
+  EXPECT_THAT(Normal("[::" + std::string(4000, '0') + "]/x"),
+              HasSubstr("IPv6 address is malformed"));
   EXPECT_THAT(Normal("a.io/b@sha256:" + kHex + "a"), HasSubstr("64 hex digits, not 65"));
   EXPECT_THAT(Normal("a.io/b@md5:abc"), HasSubstr("neither sha256 nor sha512"));
   EXPECT_THAT(Normal("a.io/b@sha256:" + std::string(64, 'A')), HasSubstr("lower-case hex"));
