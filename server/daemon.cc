@@ -236,6 +236,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
 bool Daemon::Stop() {
   parts_->http.Stop();
   if (!parts_->server->Shutdown(absl::Now() + kShutdownPatience)) return false;
+  // What is deferred uses the keepers, which go before it. An exit that is dropped here stays in its
+  // record and is found at the next start.
+  parts_->events->Stop();
   if (absl::Status status = parts_->database->Checkpoint(); !status.ok()) {
     LogWarning("state.db: ", status.message(), ", ignoring");
   }

@@ -6,18 +6,22 @@ namespace berth {
 
 Timers::Timers() : thread_([this] { Loop(); }) {}
 
-Timers::~Timers() {
+Timers::~Timers() { Stop(); }
+
+void Timers::Stop() {
   {
     MutexLock lock(&mu_);
     stopping_ = true;
+    due_.clear();
     changed_.SignalAll();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 Timers::TimerId Timers::At(absl::Time when, std::function<void()> work) {
   MutexLock lock(&mu_);
   const TimerId id = ++last_id_;
+  if (stopping_) return id;
   due_.emplace(std::make_pair(when, id), std::move(work));
   changed_.SignalAll();
   return id;

@@ -14,7 +14,7 @@
 
 namespace berth {
 
-// Thread-safe. The destructor drops what is not due and waits for what is running.
+// Thread-safe. The destructor stops it.
 class Timers {
  public:
   using TimerId = uint64_t;
@@ -28,6 +28,9 @@ class Timers {
   TimerId At(absl::Time when, std::function<void()> work);
   // True if it was dropped before it ran.
   bool Cancel(TimerId id);
+  // Drops what is not due, waits for what is running, and ignores what comes later. May be repeated;
+  // not from the timers' own thread.
+  void Stop();
 
  private:
   void Loop();
