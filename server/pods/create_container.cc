@@ -30,11 +30,6 @@ absl::Status Validate(const cri::ContainerConfig& config) {
   if (config.image().image().empty()) {
     return absl::InvalidArgumentError("config.image.image is empty");
   }
-  if (config.linux().security_context().has_selinux_options() &&
-      !config.linux().security_context().selinux_options().SerializeAsString().empty()) {
-    return absl::UnimplementedError(
-        "config.linux.security_context.selinux_options: SELinux is not supported");
-  }
   return absl::OkStatus();
 }
 

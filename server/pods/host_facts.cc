@@ -94,6 +94,7 @@ const HostFacts& ThisHost() {
     f->read_profile = [](const std::string& path) { return ReadFile(path, kMaxProfile); };
     f->resolve_source = ResolveSource;
     f->apparmor = access("/sys/kernel/security/apparmor", F_OK) == 0;
+    f->selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
     f->capability_limit = OwnBoundingSet();
     return f;
   }();

@@ -15,6 +15,7 @@
 #include "server/pods/attachment.h"
 #include "server/pods/fingerprint.h"
 #include "server/pods/sandboxes.h"
+#include "server/pods/spec_builder.h"
 
 namespace berth {
 namespace {
@@ -55,7 +56,8 @@ absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& co
     return absl::InvalidArgumentError(
         absl::StrCat("runtime_handler: `", request.runtime_handler(), "` is not configured"));
   }
-  if (!request.config().linux().security_context().selinux_options().SerializeAsString().empty()) {
+  if (ThisHost().selinux &&
+      !request.config().linux().security_context().selinux_options().SerializeAsString().empty()) {
     return absl::UnimplementedError(
         "config.linux.security_context.selinux_options: SELinux is not supported");
   }

@@ -126,7 +126,9 @@ class Builder {
     if (privileged_ && !pod_context_.privileged()) {
       return Invalid(absl::StrCat(kContext, ".privileged"), "the pod sandbox is not privileged");
     }
-    if (HasSelinux(context_.selinux_options())) {
+    // Without SELinux there is nothing to label, and kubelet passes on what the pod says.
+    if (host_.selinux && (HasSelinux(context_.selinux_options()) ||
+                          HasSelinux(pod_context_.selinux_options()))) {
       return Unsupported(absl::StrCat(kContext, ".selinux_options"), "SELinux is not supported");
     }
     for (const cri::NamespaceOption* option :

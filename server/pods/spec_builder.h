@@ -53,6 +53,7 @@ struct HostFacts {
   // the flow before, as other runtimes do.
   std::function<absl::StatusOr<std::string>(const std::string& path)> resolve_source;
   bool apparmor = false;
+  bool selinux = false;
   CapabilityMask capability_limit = kAllCapabilities;
 };
 // The real ones.
