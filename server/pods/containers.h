@@ -82,6 +82,8 @@ class Containers {
                                               const cri::ContainerConfig& config) const;
   absl::StatusOr<BuiltSpec> BuildSpecOf(const store::v1::ContainerRecord& record,
                                         const store::v1::PodRecord& pod, const Image& image) const;
+  // That the container whose PID namespace the record's one joins, if so, is there to be joined.
+  absl::Status CheckPidTarget(const store::v1::ContainerRecord& record) const;
   // Makes the cgroup and the gated process of a record and fills in what comes out of it.
   absl::Status MakeProcess(store::v1::ContainerRecord* record, const store::v1::PodRecord& pod,
                            const Image& image, absl::Time deadline);

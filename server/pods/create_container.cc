@@ -178,6 +178,13 @@ absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerReco
   facts.id = record.id();
   facts.cgroup_path = record.cgroup_path();
   facts.image_name = record.user_image();
+  const cri::NamespaceOption& namespaces =
+      record.config().linux().security_context().namespace_options();
+  if (namespaces.pid() == cri::TARGET) {
+    const auto target = node_.store->FindContainer(namespaces.target_id());
+    facts.pid_target = target.ok() ? (*target)->id() : namespaces.target_id();
+    facts.pid_target_pid = target.ok() ? (*target)->init().pid() : 0;
+  }
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_resources() = record.resources();
   ASSIGN_OR_RETURN(BuiltSpec built, BuildSpec(config, pod.config(), image.config, pod_facts, facts,
@@ -228,11 +235,31 @@ absl::Status Containers::RemoveCgroup(const std::string& pod, const std::string&
   return RemoveTree(absl::StrCat(node_.CgroupIntents(pod), "/", container));
 }
 
+absl::Status Containers::CheckPidTarget(const store::v1::ContainerRecord& record) const {
+  constexpr absl::string_view kField = "linux.security_context.namespace_options.target_id";
+  const cri::NamespaceOption& namespaces =
+      record.config().linux().security_context().namespace_options();
+  if (namespaces.pid() != cri::TARGET || namespaces.target_id().empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN_WITH(const ContainerRecordPtr target,
+                        node_.store->FindContainer(namespaces.target_id()), kField);
+  if (target->pod_id() != record.pod_id()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(kField, ": container ", target->id(), " is in another pod"));
+  }
+  if (target->state() != store::v1::CONTAINER_STATE_RUNNING) {
+    return absl::FailedPreconditionError(absl::StrCat(kField, ": container ", target->id(), " is ",
+                                                      ContainerStateName(target->state()),
+                                                      ", not running"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
                                      const store::v1::PodRecord& pod, const Image& image,
                                      absl::Time deadline) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(pod.id())));
   PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
+  RETURN_IF_ERROR(CheckPidTarget(*record));
   RETURN_IF_ERROR(MakeMissingSources(record->config()));
   ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image));
   spec_phase.Done();

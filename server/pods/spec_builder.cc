@@ -347,7 +347,12 @@ class Builder {
             {NamespaceKind::kPid, NamespacePath(pod_facts_.pod_init_pid, "pid")});
         return absl::OkStatus();
       case cri::TARGET:
-        return Unsupported(field, "TARGET is not supported");
+        if (facts_.pid_target.empty()) return Invalid(field, "TARGET without a target_id");
+        built_.joined_pid = PidMode::kTarget;
+        built_.pid_target = facts_.pid_target;
+        spec().linux_.namespaces.push_back(
+            {NamespaceKind::kPid, NamespacePath(facts_.pid_target_pid, "pid")});
+        return absl::OkStatus();
       default:
         return Invalid(field, "unknown mode");
     }

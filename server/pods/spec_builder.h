@@ -38,6 +38,8 @@ struct ContainerFacts {
   std::string cgroup_path;  // CgroupHost::PathFor(parent, …)
   std::string rootfs;       // shown as root.path; "" is fine for an overlay
   std::string image_name;   // as the user wrote it, for annotations
+  std::string pid_target;   // the container whose PID namespace this one joins (TARGET)
+  int pid_target_pid = 0;   // for readers of the spec
 };
 
 // The host's part, replaceable in tests.

@@ -281,6 +281,18 @@ TEST_F(SpecBuilderTest, Namespaces) {
   context()->mutable_namespace_options()->set_pid(cri::POD);
   EXPECT_THAT(Error(), HasSubstr("shares none"));
   context()->mutable_namespace_options()->set_pid(cri::TARGET);
+  EXPECT_THAT(Error(), HasSubstr("target_id"));
+  facts_.pid_target = "other";
+  facts_.pid_target_pid = 79;
+  EXPECT_EQ(Built().spec.Namespace(NamespaceKind::kPid)->path, "/proc/79/ns/pid");
+  EXPECT_EQ(Built().joined_pid, PidMode::kTarget);
+  EXPECT_EQ(Built().pid_target, "other");
+}
+
+TEST_F(SpecBuilderTest, SelinuxOptionsMeanNothingWithoutSelinux) {
+  context()->mutable_selinux_options()->set_type("spc_t");
+  EXPECT_TRUE(Try().ok());
+  host_.selinux = true;
   EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
 }
 
@@ -337,9 +349,6 @@ TEST_F(SpecBuilderTest, ResourcesWithANulAreRefused) {
 }
 
 TEST_F(SpecBuilderTest, WhatIsNotServedIsRefused) {
-  context()->mutable_selinux_options()->set_level("s0");
-  EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
-  context()->clear_selinux_options();
   options()->mutable_userns_options()->set_mode(cri::NODE);
   EXPECT_TRUE(Try().ok());
   options()->mutable_userns_options()->set_mode(cri::POD);

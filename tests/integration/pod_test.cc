@@ -153,7 +153,8 @@ TEST_F(PodTest, PidModeNodeSeesTheHost) {
   EXPECT_EQ(Exec(container, "readlink /proc/self/ns/pid"), Shell("readlink /proc/self/ns/pid"));
 }
 
-TEST_F(PodTest, PidModeTargetIsServedOrRefusedClearly) {
+// What an ephemeral container of `kubectl debug --target` is.
+TEST_F(PodTest, PidModeTargetJoinsARunningContainerOfThePod) {
   cri::PodSandboxConfig config = PodConfig("target");
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
   ASSERT_OK_AND_ASSIGN(const std::string target, Sleeper(pod, "target"));
@@ -161,17 +162,31 @@ TEST_F(PodTest, PidModeTargetIsServedOrRefusedClearly) {
   MatchNamespaces(config, &debug);
   auto* options = debug.mutable_linux()->mutable_security_context()->mutable_namespace_options();
   options->set_pid(cri::TARGET);
+  options->set_target_id("unknown");
+  EXPECT_CODE(absl::StatusCode::kNotFound, Create(pod, debug));
+
   options->set_target_id(target);
-  const auto created = Create(pod, debug);
-  if (!created.ok()) {  // an ephemeral container is a later step: then the answer is clear
-    EXPECT_TRUE(absl::IsUnimplemented(created.status()) ||
-                absl::IsInvalidArgument(created.status()))
-        << created.status();
-    return;
-  }
-  ASSERT_OK(cri().StartContainer(*created));
-  EXPECT_EQ(Exec(*created, "readlink /proc/self/ns/pid"),
-            Exec(target, "readlink /proc/self/ns/pid"));
+  ASSERT_OK_AND_ASSIGN(const std::string joined, CreateAndStart(pod, debug));
+  EXPECT_EQ(Exec(joined, "readlink /proc/self/ns/pid"), Exec(target, "readlink /proc/self/ns/pid"));
+  EXPECT_EQ(Exec(joined, "cat /proc/1/cmdline | tr '\\0' ' '"),
+            Exec(target, "cat /proc/1/cmdline | tr '\\0' ' '"));
+  // The namespace ends with its first process.
+  ASSERT_OK(cri().StopContainer(target, 0));
+  ASSERT_OK_AND_ASSIGN(const auto ended, cri().WaitForExit(joined));
+  EXPECT_EQ(ended.exit_code(), 137);
+  debug.mutable_metadata()->set_attempt(1);
+  EXPECT_CODE(absl::StatusCode::kFailedPrecondition, Create(pod, debug));
+}
+
+TEST_F(PodTest, PidModeTargetStaysInThePod) {
+  ASSERT_OK_AND_ASSIGN(const TestPod other, RunPod("other"));
+  ASSERT_OK_AND_ASSIGN(const std::string target, Sleeper(other));
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("pod"));
+  cri::ContainerConfig debug = ContainerConfig("debug", {"sleep", "1000"});
+  auto* options = debug.mutable_linux()->mutable_security_context()->mutable_namespace_options();
+  options->set_pid(cri::TARGET);
+  options->set_target_id(target);
+  EXPECT_CODE(absl::StatusCode::kInvalidArgument, Create(pod, debug));
 }
 
 TEST_F(PodTest, SigtermLeavesPodsRunning) {
