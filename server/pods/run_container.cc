@@ -184,6 +184,10 @@ absl::Status Containers::UpdateResources(const CallContext& context,
     RETURN_IF_ERROR(node_.cgroups->Apply(record->cgroup_path(), limits));
   }
   store::v1::ContainerRecord updated = *record;
+  // A merge would append to the list.
+  if (request.linux().hugepage_limits_size() > 0) {
+    updated.mutable_resources()->clear_hugepage_limits();
+  }
   updated.mutable_resources()->MergeFrom(request.linux());
   return node_.store->PutContainer(std::move(updated), Durability::kNormal);
 }

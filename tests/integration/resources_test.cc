@@ -101,6 +101,21 @@ TEST_F(ResourcesTest, UpdateChangesARunningContainer) {
   EXPECT_EQ(Value(id, "memory/memory.limit_in_bytes", "memory.max"), "67108864");
 }
 
+TEST_F(ResourcesTest, UpdatedHugepageLimitsReplaceTheOldOnes) {
+  ASSERT_OK_AND_ASSIGN(const std::string id, Sleeper(pod_));
+  cri::UpdateContainerResourcesRequest request;
+  request.set_container_id(id);
+  cri::HugepageLimit* limit = request.mutable_linux()->add_hugepage_limits();
+  limit->set_page_size("2MB");
+  for (const uint64_t pages : {1, 2, 3}) {
+    limit->set_limit(pages << 21);
+    ASSERT_OK(cri().Call(&CriClient::Runtime::UpdateContainerResources, request));
+  }
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, cri().ContainerStatus(id));
+  ASSERT_EQ(status.resources().linux().hugepage_limits_size(), 1);
+  EXPECT_EQ(status.resources().linux().hugepage_limits(0).limit(), 3u << 21);
+}
+
 TEST_F(ResourcesTest, ABadValueIsNamedAndLeavesNothing) {
   cri::ContainerConfig config = ContainerConfig("bad", {"sleep", "1000"});
   config.mutable_linux()->mutable_resources()->set_cpuset_cpus("9999");
