@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -28,6 +29,7 @@ namespace {
 int epoll = -1;
 int signals = -1;
 int timer = -1;
+WriterShared* shared = nullptr;
 
 enum class Source : uint32_t {
   kSignals,
@@ -275,6 +277,17 @@ void AnswerFailure(Container& c) {
   Close(c.reply);
 }
 
+bool IsEmpty(int fd) {
+  int bytes = 0;
+  return fd < 0 || ioctl(fd, FIONREAD, &bytes) != 0 || bytes == 0;
+}
+
+// The order matters: see WriterShared.
+bool LogIsComplete(const Container& c) {
+  return shared != nullptr && IsEmpty(c.out) && IsEmpty(c.err) &&
+         __atomic_load_n(&shared->busy[Slot(c)], __ATOMIC_SEQ_CST) == 0;
+}
+
 constexpr int64_t kFlushNs = 2000000000;
 
 void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
@@ -299,7 +312,9 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   if (CleanUpCgroup(c)) record.flags |= kExitOomKilled;
   if (c.log < 0) return FinishExit(c, false);
   const WriterMessage flush = {WriterVerb::kFlush, Slot(c), c.serial, 0};
-  if (!SendToWriter(state.writer, flush, nullptr, 0)) return FinishExit(c, true);
+  const bool complete = LogIsComplete(c);
+  const bool sent = SendToWriter(state.writer, flush, nullptr, 0);
+  if (complete || !sent) return FinishExit(c, !complete || shared->lost[Slot(c)] != 0);
   c.phase = Phase::kFlushing;
   c.flush_deadline_ns = MonotonicNs() + kFlushNs;
   ArmTimer();
@@ -675,12 +690,30 @@ void OnCreate(const KeeperRequest& r, Fds& fds) {
 
 constexpr uint32_t kMaxWriters = 100;  // of one keeper: one that dies again and again is not the cure
 
+// A memfd, since it is to survive a re-exec.
+bool MapShared() {
+  if (shared != nullptr) return true;
+  if (state.writer_shared < 0) {
+    const int fd = memfd_create("berth-log", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, sizeof(WriterShared)) != 0) {
+      if (fd >= 0) close(fd);
+      return false;
+    }
+    state.writer_shared = fd;
+  }
+  void* map =
+      mmap(nullptr, sizeof(WriterShared), PROT_READ | PROT_WRITE, MAP_SHARED, state.writer_shared, 0);
+  if (map == MAP_FAILED) return false;
+  shared = static_cast<WriterShared*>(map);
+  return true;
+}
+
 bool HaveWriter() {
   if (state.writer >= 0) return true;
   int pair[2];
-  if (state.writers == kMaxWriters || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
+  if (state.writers == kMaxWriters || !MapShared() || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
   const int pid = CloneProcess(0, -1, nullptr);
-  if (pid == 0) RunWriter(pair[1]);
+  if (pid == 0) RunWriter(pair[1], shared);
   close(pair[1]);
   state.writer = pair[0];
   if (pid < 0) {
@@ -715,6 +748,7 @@ int NameOf(int fd) {
 bool StartLog(Container& c, int log) {
   const int name = NameOf(log);
   c.serial = ++state.serial;
+  if (shared != nullptr) shared->busy[Slot(c)] = shared->lost[Slot(c)] = 0;
   if (name < 0 || !AddToWriter(c, log, 0)) {
     if (name >= 0) close(name);
     return false;
@@ -738,6 +772,7 @@ void UnwatchOutput(const Container& c) {
 void OnWriterDeath() {
   Close(state.writer);
   state.writer_pid = 0;
+  if (shared != nullptr) memset(shared, 0, sizeof *shared);
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
     if (c.phase == Phase::kFlushing) FinishExit(c, true);
@@ -958,7 +993,8 @@ void OnShutdown(Fds& fds) {
 template <typename Function>
 void EachDescriptor(Function f) {
   int* const each3[] = {&state.state_dir, &state.mount_namespace, &state.own_pidns, &state.pod_init_pidfd,
-                  &state.listener, &state.writer};
+                  &state.listener, &state.writer,
+                  &state.writer_shared};
   for (int* fd : each3) {
     f(*fd);
   }
@@ -1035,6 +1071,7 @@ bool RestoreState(int fd, int* reply) {
   }
   close(fd);
   SetCloexec(true);
+  if (state.writer_shared >= 0 && !MapShared()) return false;
   return true;
 }
 
@@ -1216,7 +1253,8 @@ int Main() {
   InitEvent(&ready, EventType::kReady);
   ready.failure.step = static_cast<uint32_t>(SetupStep::kParameters);
   for (int& fd : state.controls) fd = -1;
-  state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = state.writer = -1;
+  state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = -1;
+  state.writer = state.writer_shared = -1;
   errno = EPROTO;
   bool good = n > 0 && ParametersAreValid(parameters, static_cast<size_t>(n));
   // Inherited descriptors at their fixed numbers, and nothing else.

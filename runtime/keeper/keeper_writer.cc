@@ -21,6 +21,7 @@ constexpr uint64_t kSocketEvent = ~uint64_t{0};
 constexpr int kIdleMilliseconds = 200;  // then buffers are given back
 
 LogSlot slots[kMaxContainers];
+WriterShared* shared = nullptr;
 int keeper_socket = -1;
 int writer_epoll = -1;
 
@@ -62,6 +63,7 @@ void Add(const WriterMessage& m, int (&fds)[3]) {
   if (s.serial != 0) Free(s);
   s = {};
   s.serial = m.serial;
+  shared->busy[m.slot] = shared->lost[m.slot] = 0;
   s.log = (m.flags & kWriterLogIsPath) != 0 ? OpenLogAgain(fds[0]) : fds[0];
   s.lost = s.log < 0;
   for (int stream = 0; stream < 2; ++stream) {
@@ -96,6 +98,17 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
     }
     case WriterVerb::kFlushed: return;
   }
+}
+
+void OnOutput(uint32_t slot, int stream, uint32_t events) {
+  LogSlot& s = slots[slot];
+  if (s.serial == 0 || s.pipe[stream] < 0) return;
+  if ((events & EPOLLIN) == 0) return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
+  __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
+  // At the end an unfinished line stays until the exit.
+  if (CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);
+  if (s.lost) shared->lost[slot] = 1;
+  if (s.carry[0].size == 0 && s.carry[1].size == 0) __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);
 }
 
 // All that is there: a log is reopened before what comes after is read.
@@ -148,7 +161,8 @@ int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flag
   return n == sizeof *message ? static_cast<int>(n) : 0;
 }
 
-void RunWriter(int socket) {
+void RunWriter(int socket, WriterShared* page) {
+  shared = page;
   prctl(PR_SET_NAME, "berth-log", 0, 0, 0);
   // Also if it sits in a write that never ends. A re-exec of the keeper is not its death.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -168,10 +182,8 @@ void RunWriter(int socket) {
     for (int i = 0; i < n; ++i) {
       ReadMessages();
       if (events[i].data.u64 == kSocketEvent) continue;
-      LogSlot& s = slots[events[i].data.u64 / 2];
-      const int stream = static_cast<int>(events[i].data.u64 % 2);
-      // All writers are gone: an unfinished line is written at the exit.
-      if (s.serial != 0 && s.pipe[stream] >= 0 && CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);
+      OnOutput(static_cast<uint32_t>(events[i].data.u64 / 2), static_cast<int>(events[i].data.u64 % 2),
+               events[i].events);
     }
   }
 }

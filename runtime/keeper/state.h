@@ -78,6 +78,7 @@ struct State {
   uint32_t container_top;  // slots in use are below
   uint32_t exec_top;
   uint32_t exec_number;
+  int writer_shared;     // memfd of a WriterShared; -1 before the first writer
   int writer;            // socket of the log writer; -1: there is none
   int32_t writer_pid;
   uint32_t writers;      // how many there have been
@@ -113,7 +114,14 @@ struct WriterMessage {
   uint32_t serial;
   uint32_t flags;
 };
-[[noreturn]] void RunWriter(int socket);
+// In a shared page, by slot, so that an exit needs no answer when all has been written. The writer sets
+// `busy` before it reads a pipe and clears it when everything that it has read is in the log: who finds the
+// pipes empty first and `busy` clear then, knows that the log is complete.
+struct WriterShared {
+  uint8_t busy[kMaxContainers];
+  uint8_t lost[kMaxContainers];
+};
+[[noreturn]] void RunWriter(int socket, WriterShared* shared);
 bool SendToWriter(int socket, const WriterMessage& message, const int* fds, int count);  // never waits
 int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flags);  // size, 0 or -1
 
