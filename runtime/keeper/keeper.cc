@@ -284,7 +284,8 @@ bool IsEmpty(int fd) {
 
 // The order matters: see WriterShared.
 bool LogIsComplete(const Container& c) {
-  return shared != nullptr && IsEmpty(c.out) && IsEmpty(c.err) &&
+  const bool terminal = (c.plan_flags & kPlanTerminal) != 0;  // FIONREAD doesn't tell all
+  return shared != nullptr && !terminal && IsEmpty(c.out) && IsEmpty(c.err) &&
          __atomic_load_n(&shared->busy[Slot(c)], __ATOMIC_SEQ_CST) == 0;
 }
 

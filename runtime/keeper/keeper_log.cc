@@ -13,6 +13,7 @@ namespace berth::keeper {
 namespace {
 
 constexpr int kPrefixSize = 48;
+constexpr int kTerminalMax = 1 << 17;  // more than the kernel buffers of one: 64 KiB (tty_buffer.c) and 4
 alignas(4096) char buffer[kCarryMax];
 
 void PutNumber(char* out, uint64_t value, int digits) {
@@ -162,8 +163,9 @@ long CopyOutput(LogSlot& s, int stream, uint32_t limit) {
 
 void DrainOutput(LogSlot& s) {
   for (int stream = 0; stream < 2; ++stream) {
-    int left = 0;
-    if (s.pipe[stream] >= 0 && ioctl(s.pipe[stream], FIONREAD, &left) != 0) left = 0;
+    // FIONREAD of a terminal leaves out what the kernel has not passed on yet; reading waits for that.
+    int left = s.terminal ? kTerminalMax : 0;
+    if (!s.terminal && s.pipe[stream] >= 0 && ioctl(s.pipe[stream], FIONREAD, &left) != 0) left = 0;
     while (left > 0) {
       const long n = CopyOutput(s, stream, static_cast<uint32_t>(left));
       if (n <= 0) break;

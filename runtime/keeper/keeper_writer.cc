@@ -66,6 +66,7 @@ void Add(const WriterMessage& m, int (&fds)[3]) {
   shared->busy[m.slot] = shared->lost[m.slot] = 0;
   s.log = (m.flags & kWriterLogIsPath) != 0 ? OpenLogAgain(fds[0]) : fds[0];
   s.lost = s.log < 0;
+  s.terminal = fds[2] < 0;
   for (int stream = 0; stream < 2; ++stream) {
     s.pipe[stream] = fds[1 + stream];
     Watch(m.slot, stream);
@@ -103,7 +104,7 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
 void OnOutput(uint32_t slot, int stream, uint32_t events) {
   LogSlot& s = slots[slot];
   if (s.serial == 0 || s.pipe[stream] < 0) return;
-  if ((events & EPOLLIN) == 0) return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
+  if (!s.terminal && (events & EPOLLIN) == 0) return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
   if (CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);

@@ -138,6 +138,7 @@ struct Carry {
 struct LogSlot {
   uint32_t serial;  // 0: free
   bool lost;
+  bool terminal;    // one stream; what was written to it may still be on its way
   int log;
   int pipe[2];      // of stdout and stderr
   Carry carry[2];
