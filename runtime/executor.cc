@@ -148,7 +148,7 @@ void SetOomScore(ExecutorContext& c) {
   for (int divisor = 1000; divisor > 0; divisor /= 10) {
     if (value >= divisor || divisor == 1) text[n++] = static_cast<char>('0' + value / divisor % 10);
   }
-  const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  const int fd = sys::Open("/proc/self/oom_score_adj", O_WRONLY);
   if (fd < 0) Fail(c, Step::kOomScore);
   if (write(fd, text, static_cast<size_t>(n)) != n && errno != EACCES && errno != EPERM)
     Fail(c, Step::kOomScore);
@@ -429,7 +429,7 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   ResetSignals();
   JoinCgroups(c);
   SetOomScore(c);
-  c.null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  c.null = sys::Open("/dev/null", O_RDWR);
   if (c.null < 0) Fail(c, Step::kDescriptors);
   const int namespaces = CLONE_NEWNS | (Has(c, kPlanCgroupNamespace) ? CLONE_NEWCGROUP : 0);
   if (sys::SetNs(c.input.target, namespaces) != 0) Fail(c, Step::kJoinNamespaces);

@@ -142,6 +142,10 @@ int OpenTarget(ExecutorContext& c, const char* target, Make make, uint64_t more_
     return -1;
   }
   strcpy(path, target);
+  // As a rule only the last component is missing, and nothing stands in its place.
+  const bool one_level = strrchr(path, '/') == path;
+  if ((more_resolve == 0 || one_level) && MakeEntry(c, path, strlen(path), make))
+    return sys::OpenAt2(c.rootfs, target, O_PATH, kBeneathRoot | more_resolve);
   int links = 0;
   for (size_t end = 1; path[end - 1] != 0;) {
     while (path[end] == '/') ++end;
@@ -332,7 +336,7 @@ void MountOldOverlay(ExecutorContext& c) {
   }
   if (sys::Mount("overlay", "/rootfs", "overlay", 0, options) != 0)
     Fail(c, Step::kOverlay, r.lowers.count + 2);
-  c.rootfs = open("/rootfs", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  c.rootfs = sys::Open("/rootfs", O_PATH | O_DIRECTORY);
   if (c.rootfs < 0 || sys::MountSetattr(c.rootfs, "", 0, MOUNT_ATTR_NODEV, 0, 0) != 0)
     Fail(c, Step::kAttachRootfs);
 }
@@ -363,7 +367,7 @@ void OpenRootfs(ExecutorContext& c) {
 }
 
 void OpenMountSources(ExecutorContext& c) {
-  c.null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  c.null = sys::Open("/dev/null", O_RDWR);
   struct stat st;
   // What masks files must be the null device and nothing else (CVE-2025-31133).
   if (c.null < 0 || fstat(c.null, &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
@@ -575,7 +579,7 @@ namespace {
 
 // The container's devpts as an exec finds it at /dev/pts: it must be one.
 int FindDevpts() {
-  const int fd = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const int fd = sys::Open("/dev/pts", O_PATH | O_DIRECTORY);
   struct statfs fs;
   if (fd >= 0 && (fstatfs(fd, &fs) != 0 || fs.f_type != DEVPTS_SUPER_MAGIC)) {
     close(fd);

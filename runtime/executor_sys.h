@@ -27,6 +27,10 @@ namespace berth::sys {
 inline constexpr int kMntDetach = 2;
 inline constexpr unsigned kCloseRangeCloexec = 1u << 2;
 
+// Without musl's fcntl(FD_CLOEXEC) after it, which was for kernels without O_CLOEXEC.
+inline int Open(const char* path, int flags) {
+  return syscall(__NR_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
+}
 inline int OpenTree(int dir, const char* path, unsigned flags) {
   return syscall(__NR_open_tree, dir, path, flags | OPEN_TREE_CLOEXEC);
 }
