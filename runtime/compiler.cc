@@ -57,6 +57,7 @@ class Compiler {
   absl::StatusOr<std::string> Exec(const SpecProcess& process) {
     plan_.flags |= kPlanExec;
     RETURN_IF_ERROR(PidNamespace());
+    RETURN_IF_ERROR(CgroupNamespace());
     Cgroups();
     RETURN_IF_ERROR(Process(process));
     return BuildPlan(plan_);
@@ -93,15 +94,20 @@ class Compiler {
     return absl::OkStatus();
   }
 
+  // The container makes its own, an exec joins that.
+  absl::Status CgroupNamespace() {
+    const SpecNamespace* cgroup = spec_.Namespace(NamespaceKind::kCgroup);
+    if (cgroup == nullptr) return absl::OkStatus();
+    if (!cgroup->path.empty()) {
+      return Unsupported("linux.namespaces", "joining a cgroup namespace by path");
+    }
+    plan_.flags |= kPlanCgroupNamespace;
+    return absl::OkStatus();
+  }
+
   absl::Status Namespaces() {
     RETURN_IF_ERROR(PidNamespace());
-    const SpecNamespace* cgroup = spec_.Namespace(NamespaceKind::kCgroup);
-    if (cgroup != nullptr) {
-      if (!cgroup->path.empty()) {
-        return Unsupported("linux.namespaces", "joining a cgroup namespace by path");
-      }
-      plan_.flags |= kPlanCgroupNamespace;
-    }
+    RETURN_IF_ERROR(CgroupNamespace());
     const SpecNamespace* mount = spec_.Namespace(NamespaceKind::kMount);
     if (mount == nullptr) return Invalid("linux.namespaces", "want a mount namespace");
     if (!mount->path.empty()) {

@@ -40,7 +40,7 @@ TEST_F(MetricsTest, RpcsPhasesCountsAndTheProcess) {
   const std::string text = Scrape();
   for (const char* part :
        {"# HELP", "# TYPE", "_bucket{", "le=\"+Inf\"", "RunPodSandbox", "CreateContainer",
-        "StartContainer", "ExecSync", "PullImage", "NotFound", "process_resident_memory_bytes",
+        "StartContainer", "ExecSync", "PullImage", "NOT_FOUND", "process_resident_memory_bytes",
         "process_cpu_seconds_total", "process_open_fds"}) {
     EXPECT_TRUE(absl::StrContains(text, part)) << "no " << part << " in /metrics";
   }

@@ -98,7 +98,7 @@ TEST_F(RetryTest, AFailedCreationFreesItsName) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("pod"));
   auto config = ContainerConfig("flawed", {"sleep", "1000"});
   auto* mount = config.add_mounts();
-  mount->set_host_path("/no/such");
+  mount->set_host_path("/etc/passwd/volume");
   mount->set_container_path("/data");
   EXPECT_FALSE(Create(pod, config).ok());
   config.clear_mounts();
