@@ -246,8 +246,10 @@ absl::Status Keeper::Start(const ContainerId& id, UniqueFd log, absl::Time deadl
   ASSIGN_OR_RETURN(const Reply reply, Call(request, deadline));
   const KeeperReply& m = reply.message;
   if (m.error == 0) return absl::OkStatus();
-  if (m.failure.step == static_cast<uint32_t>(Step::kSupervisor) || m.failure.step == 0)
-    return RequestStatus(m.error, id);
+  if (m.failure.step == static_cast<uint32_t>(Step::kSupervisor) || m.failure.step == 0) {
+    // Its process died at the gate a moment ago: NotFound is the executable's.
+    return RequestStatus(m.error == ESRCH ? ECHILD : m.error, id);
+  }
   // The plan comes back with the failure.
   const absl::StatusOr<std::string> plan =
       reply.passed.valid() ? ReadPlan(reply.passed.get()) : absl::NotFoundError("");

@@ -121,7 +121,8 @@ class Keeper {
   // Opens the gate. OK once execve has succeeded. `log` (may be invalid: output is dropped) is opened
   // for appending by the caller. NotFound names a missing executable, PermissionDenied one that can't
   // be executed; the container is then exited with 128, started = false.
-  // NotFound also for an unknown id; FailedPrecondition if it was started before or is dead.
+  // Unavailable if there is no process at the gate (it died there, or the id is unknown);
+  // FailedPrecondition if it was started before or is dead.
   absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline);
 
   // Runs a plan with kPlanExec in the container. The stdio descriptors become the process' own
@@ -232,7 +233,8 @@ class KeeperLauncher {
 class KeeperObserver {
  public:
   virtual ~KeeperObserver() = default;
-  // The exit record is in the state directory already, and stays until Forget.
+  // The exit record is in the state directory already, and stays until Forget. A process that died at
+  // its gate (`started` false) has none, and the keeper has forgotten it.
   virtual void OnExit(const PodId& pod, const ContainerId& container, const ExitRecord& record) = 0;
   // The keeper's process is gone (also after Shutdown) and was reaped.
   virtual void OnKeeperDeath(const PodId& pod) = 0;

@@ -187,7 +187,7 @@ StateCounts Daemon::Parts::CountStates() const {
     ++counts.containers[std::string(ContainerStateName(container->state()))];
   }
   counts.images = static_cast<int64_t>(images->List().size());
-  counts.keepers["running"] = static_cast<int64_t>(keepers->size());
+  counts.keepers["connected"] = static_cast<int64_t>(keepers->size());
   return counts;
 }
 

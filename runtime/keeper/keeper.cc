@@ -291,11 +291,26 @@ bool LogIsComplete(const Container& c) {
 
 constexpr int64_t kFlushNs = 2000000000;
 
+// No exit record: the container stays created, and its slot is free.
+void SendGatedExit(const Container& c) {
+  KeeperEvent event;
+  InitEvent(&event, EventType::kExit);
+  event.exit.magic = kKeeperMagic;
+  event.exit.version = kKeeperVersion;
+  memcpy(event.exit.id, c.id, sizeof event.exit.id);
+  event.exit.exit_code = 128;
+  event.exit.finished_ns = RealtimeNs();
+  SendEvent(event);
+}
+
 void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   if (c.status >= 0) ReadReport(c);  // what it said last
   if (c.phase == Phase::kCreating || c.phase == Phase::kCreated) {
+    // Nobody waits for an answer: the daemon has to hear that the gate is empty.
+    const bool unasked = c.phase == Phase::kCreated && c.reply < 0 && !c.forgetting;
     if (c.forgetting) Answer(c.reply, 0);
     AnswerFailure(c);
+    if (unasked) SendGatedExit(c);
     FreeContainer(c);
     return;
   }

@@ -65,9 +65,23 @@ void Recovery::Adopt(const PodRecordPtr& pod) {
   const auto exits = ReadExitRecords(node_.PodDirectory(pod->id()));
   LogIgnored(exits.status(), absl::StrCat("exit records of pod ", pod->id()));
   if (exits.ok()) {
-    for (const auto& [container, exit] : *exits) containers_->OnExit(id, container, exit);
+    for (const auto& [container, exit] : *exits) {
+      if (exit.started) RecordMissedStart(container, exit.started_at);
+      containers_->OnExit(id, container, exit);
+    }
   }
   SettleContainers(pod, **keeper);
+}
+
+// The gate was opened, and the record of it is what the crash took.
+void Recovery::RecordMissedStart(const ContainerId& id, absl::Time started_at) {
+  const ContainerRecordPtr record = node_.store->Container(id);
+  if (record == nullptr || record->state() != store::v1::CONTAINER_STATE_CREATED) return;
+  store::v1::ContainerRecord running = *record;
+  running.set_state(store::v1::CONTAINER_STATE_RUNNING);
+  running.set_started_at_ns(absl::ToUnixNanos(started_at));
+  LogIgnored(node_.store->PutContainer(std::move(running), Durability::kNormal),
+             absl::StrCat("container ", id.str()));
 }
 
 void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
@@ -89,14 +103,8 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
     if (container.state == KeptState::kExited) continue;
     alive.insert(container.id.str());
     if (container.state == KeptState::kCreated) containers_->live().SetGated(container.id, true);
-    if (container.state == KeptState::kRunning &&
-        record->state() == store::v1::CONTAINER_STATE_CREATED) {
-      // The gate was opened, and the record of it is what the crash took.
-      store::v1::ContainerRecord running = *record;
-      running.set_state(store::v1::CONTAINER_STATE_RUNNING);
-      running.set_started_at_ns(absl::ToUnixNanos(container.started_at));
-      LogIgnored(node_.store->PutContainer(std::move(running), Durability::kNormal),
-                 absl::StrCat("container ", container.id.str()));
+    if (container.state == KeptState::kRunning) {
+      RecordMissedStart(container.id, container.started_at);
     }
   }
   for (const ContainerRecordPtr& record : node_.store->ContainersOf(id)) {

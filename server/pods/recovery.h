@@ -33,6 +33,7 @@ class Recovery {
  private:
   void SettleOtherBoot(const PodRecordPtr& pod);
   void Adopt(const PodRecordPtr& pod);
+  void RecordMissedStart(const ContainerId& id, absl::Time started_at);
   void SettleContainers(const PodRecordPtr& pod, Keeper& keeper);
   void UndoHalfMade(const PodRecordPtr& pod);
   void SweepStateDirectories();

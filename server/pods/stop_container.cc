@@ -150,6 +150,8 @@ void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecor
     RecordExit(record, exit);
   } else {
     live_.SetGated(id, false);  // a gated process died: the container stays CREATED
+    // Nothing to forget, and a retry of the start may be making the next one by now.
+    if (record != nullptr && !exit.started) return;
   }
   // The record is committed: the keeper may drop its own. On another thread, since this one hears
   // all keepers.

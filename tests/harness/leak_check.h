@@ -25,8 +25,8 @@ class LeakCheck {
   // while there is something: a zombie may not have been reaped yet.
   std::vector<std::string> Leaks(absl::Duration patience = absl::Seconds(3)) const;
 
-  // Not counted: a process that is to go on, interfaces of this name (a CNI bridge stays by design),
-  // and files whose path contains the text.
+  // Not counted: a process that is to go on, interfaces of this name (a CNI bridge stays by
+  // design), and files whose path contains the text.
   void IgnoreProcess(pid_t pid) { ignored_processes_.insert(absl::StrCat("process ", pid, ":")); }
   void IgnoreInterface(const std::string& name) { ignored_interfaces_.insert(name); }
   void IgnoreFiles(const std::string& text) { ignored_files_.push_back(text); }

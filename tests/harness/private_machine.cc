@@ -84,8 +84,8 @@ void RemoveCgroup(const std::string& path) {
   rmdir(path.c_str());
 }
 
-// The pods' parent and the keepers' cgroup, in every hierarchy: on a node they are kubelet's and the
-// operator's, and outlive pods and daemons.
+// The pods' parent and the keepers' cgroup, in every hierarchy: on a node they are kubelet's and
+// the operator's, and outlive pods and daemons.
 void MakeParentCgroups(const std::string& cgroup) {
   auto hierarchies = ListDirectory(kHierarchies);
   if (!hierarchies.ok()) return;

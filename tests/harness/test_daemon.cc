@@ -38,7 +38,7 @@ absl::Status TestDaemon::Launch(const std::string& failpoints,
   if (binary.empty()) {
     return absl::FailedPreconditionError("berthd is not built: ./dev build, or set BERTH_BIN");
   }
-  for (const std::string& directory : {cni_conf_dir(), certs_dir(), pod_logs()}) {
+  for (const std::string& directory : {cni_conf_dir(), plugin_dir(), certs_dir(), pod_logs()}) {
     RETURN_IF_ERROR(MakeDirectories(directory, 0755));
   }
   const std::string config =

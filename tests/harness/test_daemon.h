@@ -60,6 +60,9 @@ class TestDaemon {
   std::string state() const { return directory_ + "/state"; }
   std::string socket() const { return directory_ + "/berthd.sock"; }
   std::string cni_conf_dir() const { return directory_ + "/cni"; }
+  std::string plugin_dir() const {
+    return directory_ + "/plugins";
+  }  // CNI plugins of the test's own
   std::string certs_dir() const { return directory_ + "/certs.d"; }
   std::string log_path() const { return directory_ + "/berthd.log"; }
   std::string pod_logs() const { return directory_ + "/pod-logs"; }

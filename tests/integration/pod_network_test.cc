@@ -47,6 +47,27 @@ class PodNetworkTest : public DaemonTest {
     return Shell("cd " + daemon_.directory() +
                  "/ipam/berth-test-a 2>/dev/null && ls | grep '^10' || true");
   }
+  // Puts a script after bridge in place of portmap; it acts on ADD only.
+  void InstallSecondPlugin(const std::string& name, const std::string& on_add) {
+    const std::string file = daemon_.cni_conf_dir() + "/10-test.conflist";
+    ASSERT_OK(WriteFileAtomically(
+        daemon_.plugin_dir() + "/" + name,
+        "#!/bin/sh\ncat >/dev/null\n[ \"$CNI_COMMAND\" = ADD ] || exit 0\n" + on_add, 0755));
+    ASSERT_OK_AND_ASSIGN(std::string text, ReadFile(file));
+    const size_t portmap = text.find("\"portmap\"");
+    ASSERT_NE(portmap, std::string::npos);
+    text.replace(portmap, 9, "\"" + name + "\"");
+    ASSERT_OK(WriteFileAtomically(file, text, 0644));
+  }
+  // The changed configuration may not have been noticed at once.
+  absl::Status RunUntilRefused(const std::string& name) {
+    for (const absl::Time end = absl::Now() + absl::Seconds(5); absl::Now() < end;) {
+      auto pod = RunPod(NetworkPod(name));
+      if (!pod.ok()) return pod.status();
+      EXPECT_OK(cri().RemovePod(pod->id));
+    }
+    return absl::OkStatus();
+  }
   std::string PortRules() { return Shell("iptables -t nat -S | grep CNI-DN || true"); }
 };
 
@@ -167,23 +188,31 @@ TEST_F(PodNetworkTest, WithoutAConfigurationRunPodSandboxSaysSo) {
 }
 
 TEST_F(PodNetworkTest, AFailedAddIsFollowedByDelAndLeavesNothing) {
-  // bridge gives out an address, then the second plugin, which doesn't exist, fails.
-  ASSERT_OK_AND_ASSIGN(std::string text, ReadFile(daemon_.cni_conf_dir() + "/10-test.conflist"));
-  const size_t portmap = text.find("\"portmap\"");
-  ASSERT_NE(portmap, std::string::npos);
-  text.replace(portmap, 9, "\"no-such-plugin\"");
-  ASSERT_OK(WriteFileAtomically(daemon_.cni_conf_dir() + "/10-test.conflist", text, 0644));
-  absl::Status last;
-  for (const absl::Time end = absl::Now() + absl::Seconds(5); absl::Now() < end;) {
-    auto pod = RunPod(NetworkPod("doomed"));
-    last = pod.status();
-    if (!pod.ok()) break;
-    ASSERT_OK(cri().RemovePod(pod->id));
-  }
-  EXPECT_TRUE(absl::StrContains(last.message(), "no-such-plugin")) << last;
+  // bridge gives out an address, then the second plugin fails.
+  InstallSecondPlugin(
+      "refuse", "echo '{\"cniVersion\": \"1.0.0\", \"code\": 7, \"msg\": \"not today\"}'; exit 1");
+  const absl::Status status = RunUntilRefused("doomed");
+  EXPECT_TRUE(absl::StrContains(status.message(), "not today")) << status;
   EXPECT_EQ(Leases(), "");
   ASSERT_OK_AND_ASSIGN(const auto pods, cri().ListPods());
   EXPECT_TRUE(pods.empty());
+}
+
+TEST_F(PodNetworkTest, APluginThatSpeaksNonsenseIsRefused) {
+  InstallSecondPlugin("babble", "echo 'this is no JSON'; exit 0");
+  const absl::Status status = RunUntilRefused("doomed");
+  EXPECT_TRUE(absl::StrContains(status.message(), "babble")) << status;
+  EXPECT_EQ(Leases(), "");
+}
+
+TEST_F(PodNetworkTest, AMissingPluginIsNamedAndARestartCleansUpWhenItIsThere) {
+  InstallSecondPlugin("absent", "exit 0");
+  Shell("rm " + daemon_.plugin_dir() + "/absent");
+  const absl::Status status = RunUntilRefused("doomed");
+  EXPECT_TRUE(absl::StrContains(status.message(), "absent")) << status;
+  ASSERT_OK(WriteFileAtomically(daemon_.plugin_dir() + "/absent", "#!/bin/sh\n", 0755));
+  Restart();
+  EXPECT_EQ(Leases(), "");
 }
 
 TEST_F(PodNetworkTest, PluginsGetKubernetesArguments) {

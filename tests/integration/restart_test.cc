@@ -93,6 +93,26 @@ TEST_F(RestartTest, ACreatedContainerCanBeStartedAfterAKill) {
   EXPECT_EQ(LogText(ReadLog(status.log_path())), "late\n");
 }
 
+TEST_F(RestartTest, AStartThatTheCrashTookIsNotRepeatedAfterItsEnd) {
+  const auto config = ContainerConfig("once", {"sh", "-c", "echo ran; exit 6"});
+  ASSERT_OK_AND_ASSIGN(const std::string id, Create(pod_, config));
+  Restart("containers.start.commit=crash");
+  EXPECT_FALSE(cri().StartContainer(id).ok());
+  ASSERT_OK(daemon_.WaitForEnd());
+  const std::string log = pod_.config.log_directory() + "/once_0.log";
+  for (int i = 0; i < 400 && ReadFile(log).value_or("").empty(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  absl::SleepFor(absl::Milliseconds(100));
+  ASSERT_OK(daemon_.Start());
+  const auto status = StatusOf(id);
+  EXPECT_EQ(status.state(), cri::CONTAINER_EXITED);
+  EXPECT_EQ(status.exit_code(), 6);
+  EXPECT_GE(status.started_at(), status.created_at());
+  EXPECT_CODE(absl::StatusCode::kFailedPrecondition, cri().StartContainer(id));
+  EXPECT_EQ(LogText(ReadLog(log)), "ran\n");
+}
+
 TEST_F(RestartTest, ExitedContainersStayAsTheyWere) {
   ASSERT_OK_AND_ASSIGN(const std::string id,
                        CreateAndStart(pod_, ContainerConfig("c", {"sh", "-c", "exit 9"})));
