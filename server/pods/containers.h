@@ -87,6 +87,9 @@ class Containers {
   // Makes the cgroup and the gated process of a record and fills in what comes out of it.
   absl::Status MakeProcess(store::v1::ContainerRecord* record, const store::v1::PodRecord& pod,
                            const Image& image, absl::Time deadline);
+  // `failure` of a creation, or what it was if a memory limit killed the process.
+  absl::Status ExplainDeath(const store::v1::ContainerRecord& record,
+                            const absl::Status& failure) const;
   absl::Status MakeCgroup(const store::v1::ContainerRecord& record, const CgroupResources& limits);
   // OK: the program runs. What it returns otherwise has been recorded if it is final.
   absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);

@@ -254,6 +254,17 @@ absl::Status Containers::CheckPidTarget(const store::v1::ContainerRecord& record
   return absl::OkStatus();
 }
 
+absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
+                                      const absl::Status& failure) const {
+  if (!absl::IsUnavailable(failure)) return failure;
+  const absl::StatusOr<OomState> oom = node_.cgroups->Oom(record.cgroup_path());
+  if (!oom.ok() || oom->oom_kills == 0) return failure;
+  return absl::InvalidArgumentError(
+      absl::StrCat("linux.resources.memory_limit_in_bytes: the process was killed for memory before "
+                   "it could start: ",
+                   record.resources().memory_limit_in_bytes(), " bytes are too few"));
+}
+
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
                                      const store::v1::PodRecord& pod, const Image& image,
                                      absl::Time deadline) {
@@ -290,7 +301,9 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   const ContainerId id(record->id());
   StdioOptions stdio;
   stdio.stdin_open = built.stdin_open;
-  ASSIGN_OR_RETURN(const CreatedContainer created, keeper->Create(id, plan, stdio, deadline));
+  absl::StatusOr<CreatedContainer> made = keeper->Create(id, plan, stdio, deadline);
+  if (!made.ok()) return ExplainDeath(*record, made.status());
+  const CreatedContainer created = *std::move(made);
   create_phase.Done();
   std::move(undo_cgroup).Cancel();
 

@@ -101,6 +101,14 @@ TEST_F(ResourcesTest, UpdateChangesARunningContainer) {
   EXPECT_EQ(Value(id, "memory/memory.limit_in_bytes", "memory.max"), "67108864");
 }
 
+TEST_F(ResourcesTest, AMemoryLimitThatNothingFitsInIsNamed) {
+  cri::ContainerConfig config = ContainerConfig("tiny", {"sleep", "1000"});
+  config.mutable_linux()->mutable_resources()->set_memory_limit_in_bytes(4096);
+  const auto id = Create(pod_, config);
+  EXPECT_CODE(absl::StatusCode::kInvalidArgument, id);
+  EXPECT_TRUE(absl::StrContains(id.status().message(), "memory_limit_in_bytes")) << id.status();
+}
+
 TEST_F(ResourcesTest, UpdatedHugepageLimitsReplaceTheOldOnes) {
   ASSERT_OK_AND_ASSIGN(const std::string id, Sleeper(pod_));
   cri::UpdateContainerResourcesRequest request;
