@@ -690,6 +690,11 @@ void MakePathsReadonly(ExecutorContext& c) {
       if (Skippable(errno)) continue;
       Fail(c, Step::kReadonlyPath, i);
     }
+    // EINVAL: no mount begins there.
+    if (sys::MountSetattr(target, "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0, 0) == 0) {
+      close(target);
+      continue;
+    }
     const int tree = sys::OpenTree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH);
     if (tree < 0 || sys::MountSetattr(tree, "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0, 0) != 0 ||
         sys::MoveMount(tree, target, "") != 0) {

@@ -1,5 +1,7 @@
 #include "runtime/keeper_failure.h"
 
+#include <errno.h>
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -72,7 +74,10 @@ std::string Sentence(const Names& n, const Failure& f) {
     case Step::kAttachRootfs: return "attach the root file system";
     case Step::kMountCreate: return absl::StrCat(n.Mount(), ": make the file system");
     case Step::kMountTarget: return absl::StrCat(n.Mount(), ": make the mount point");
-    case Step::kMountAttach: return absl::StrCat(n.Mount(), ": attach");
+    case Step::kMountAttach:
+      // What move_mount(2) says of a file over a directory, and of a directory over a file.
+      return absl::StrCat(n.Mount(), ": attach",
+                          f.error == EINVAL ? " (is only one of them a directory?)" : "");
     case Step::kDevice: return absl::StrCat("make device ", n.At(&Plan::devices, &PlanDevice::path));
     case Step::kSymlink: return absl::StrCat("make symlink ", n.At(&Plan::symlinks, &PlanSymlink::path));
     case Step::kSysctl: return absl::StrCat("write sysctl ", n.At(&Plan::sysctls, &PlanSysctl::path));

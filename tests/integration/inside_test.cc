@@ -191,6 +191,22 @@ TEST_F(InsideTest, MaskedAndReadOnlyPaths) {
   EXPECT_EQ(Plain("touch /sys/x 2>/dev/null && echo written || echo refused"), "refused\n");
 }
 
+TEST_F(InsideTest, TheCgroupTreeIsReadOnlyAndMountedOnce) {
+  EXPECT_EQ(Plain("grep -c ' /sys/fs/cgroup ro,' /proc/self/mountinfo;"
+                  "grep -c ' /sys/fs/cgroup ' /proc/self/mountinfo;"
+                  "mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused"),
+            "1\n1\nrefused\n");
+}
+
+TEST_F(InsideTest, AFileOverADirectoryIsExplained) {
+  cri::ContainerConfig config = Script("true");
+  cri::Mount* mount = config.add_mounts();
+  mount->set_host_path("/etc/hostname");
+  mount->set_container_path("/tmp");
+  const auto id = Create(pod_, config);
+  EXPECT_TRUE(absl::StrContains(id.status().message(), "directory")) << id.status();
+}
+
 TEST_F(InsideTest, Privileged) {
   cri::PodSandboxConfig config = PodConfig("privileged");
   config.mutable_linux()->mutable_security_context()->set_privileged(true);
