@@ -70,13 +70,12 @@ absl::Status RuntimeHandler::Status(const CallContext& context, const cri::Statu
   }
   response->mutable_features()->set_supplemental_groups_policy(true);
   if (request.verbose()) {
-    (*response->mutable_info())["config"] =
-        Dump({{"toml", node_.config->Dump()},
-              {"root", node_.config->root},
-              {"state", node_.config->state},
-              {"instance", node_.instance.str()},
-              {"version", kBerthVersion},
-              {"runtimes", {handler}}});
+    nlohmann::json config = nlohmann::json::parse(node_.config->DumpJson(), nullptr, false);
+    if (!config.is_object()) config = nlohmann::json::object();
+    config["instance"] = node_.instance.str();
+    config["version"] = kBerthVersion;
+    config["runtimes"] = {handler};
+    (*response->mutable_info())["config"] = Dump(config);
   }
   return absl::OkStatus();
 }

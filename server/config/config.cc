@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -185,6 +186,14 @@ std::string Config::Dump() const {
     absl::StrAppend(&toml, row.name, " = ", TomlValue(row.value), "\n");
   }
   return toml;
+}
+
+std::string Config::DumpJson() const {
+  const toml::parse_result parsed = toml::parse(Dump());
+  if (!parsed) return "{}";  // Dump's own mistake, which a test finds
+  std::ostringstream out;
+  out << toml::json_formatter(parsed.table());
+  return out.str();
 }
 
 absl::Status ParseConfig(absl::string_view toml, absl::string_view name, Config* config) {

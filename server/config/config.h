@@ -74,6 +74,8 @@ struct Config {
   std::string SocketPath() const;
   // All keys as TOML, which LoadConfig reads back to an equal Config.
   std::string Dump() const;
+  // The same as JSON, for people who ask a running daemon.
+  std::string DumpJson() const;
 };
 
 // Reads the keys that `toml` has into `config`. InvalidArgument says `name:LINE: KEY: what is

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -127,6 +128,7 @@ TEST(ConfigTest, ADumpReadsBackEqual) {
   const absl::Status status = ParseConfig(config.Dump(), "dump", &back);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(back.Dump(), config.Dump());
+  EXPECT_TRUE(absl::StrContains(config.DumpJson(), "\"keepers_cgroup\"")) << config.DumpJson();
   EXPECT_EQ(back.root, config.root);
   EXPECT_EQ(back.image.pinned, config.image.pinned);
 }
