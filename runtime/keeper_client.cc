@@ -239,13 +239,16 @@ absl::StatusOr<CreatedContainer> Keeper::Create(const ContainerId& id, absl::str
   return CreatedContainer{m.pid, {m.uid, m.gid, {m.groups, m.groups + m.group_count}}};
 }
 
-absl::Status Keeper::Start(const ContainerId& id, UniqueFd log, absl::Time deadline) {
+absl::Status Keeper::Start(const ContainerId& id, UniqueFd log, absl::Time deadline, pid_t* pid) {
   RETURN_IF_ERROR(CheckId(id));
   Request request(RequestType::kStart, id.str());
   if (log.valid()) request.Attach(log.get(), kHasLog);
   ASSIGN_OR_RETURN(const Reply reply, Call(request, deadline));
   const KeeperReply& m = reply.message;
-  if (m.error == 0) return absl::OkStatus();
+  if (m.error == 0) {
+    if (pid != nullptr) *pid = m.pid;
+    return absl::OkStatus();
+  }
   if (m.failure.step == static_cast<uint32_t>(Step::kSupervisor) || m.failure.step == 0) {
     // Its process died at the gate a moment ago: NotFound is the executable's.
     return RequestStatus(m.error == ESRCH ? ECHILD : m.error, id);

@@ -123,7 +123,8 @@ class Keeper {
   // be executed; the container is then exited with 128, started = false.
   // Unavailable if there is no process at the gate (it died there, or the id is unknown);
   // FailedPrecondition if it was started before or is dead.
-  absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline);
+  // `*pid`, if wanted: the container's process. It is not the one of Create if the plan asks for a hop.
+  absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline, pid_t* pid = nullptr);
 
   // Runs a plan with kPlanExec in the container. The stdio descriptors become the process' own
   // (invalid ones: /dev/null). Its whole tree is killed at the deadline, or when the session goes.

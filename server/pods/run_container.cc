@@ -80,7 +80,8 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   RETURN_IF_ERROR(Failpoint("containers.start.gate"));
   const absl::Time started_at = absl::Now();
   live_.BeginStart(id);
-  const absl::Status started = keeper->Start(id, std::move(log), deadline);
+  pid_t pid = 0;
+  const absl::Status started = keeper->Start(id, std::move(log), deadline, &pid);
   start_phase.Done();
   if (!started.ok()) {
     live_.EndStart(id);
@@ -105,6 +106,7 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   store::v1::ContainerRecord running = *record;
   running.set_state(store::v1::CONTAINER_STATE_RUNNING);
   running.set_started_at_ns(absl::ToUnixNanos(started_at));
+  if (pid > 0) running.mutable_init()->set_pid(pid);  // another one than at the gate after a hop
   absl::Status committed = Failpoint("containers.start.commit");
   if (committed.ok()) {
     committed = node_.store->PutContainer(std::move(running), Durability::kNormal);

@@ -140,13 +140,18 @@ TEST_F(HopTest, FailuresAreToldAsWithoutAHop) {
 
 TEST_F(HopTest, SignalsDeadlinesAndListsMeanTheProcessInside) {
   StartPod();
-  ASSERT_TRUE(CreateAndStart(id_, Tracing({"/guest", "term"}, PidMode::kPod)).ok());
+  const std::string plan = BuildPlan(Tracing({"/guest", "term"}, PidMode::kPod)).value();
+  const pid_t gated = keeper_->Create(id_, plan, {}, Soon()).value().pid;
+  pid_t started = 0;
+  ASSERT_TRUE(keeper_->Start(id_, OpenLog(id_), Soon(), &started).ok());
+  EXPECT_NE(started, gated);
   WaitForOutput(id_, "ready\n");
   const absl::Time before = absl::Now();
   EXPECT_EQ(Exec(id_, TracingExec({"/guest", "tree"}), absl::Now() + absl::Milliseconds(300)).status().code(),
             absl::StatusCode::kDeadlineExceeded);
   EXPECT_LT(absl::Now() - before, absl::Seconds(3));
   const pid_t pid = keeper_->List(Soon()).value()[0].pid;
+  EXPECT_EQ(pid, started);
   EXPECT_THAT(ReadFile(absl::StrCat("/proc/", pid, "/cmdline")).value(), HasSubstr("guest"));
   ASSERT_TRUE(keeper_->Signal(id_, 15, Soon()).ok());
   EXPECT_EQ(exits_.WaitForExit(id_).exit_code, 7);

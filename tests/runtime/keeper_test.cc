@@ -46,7 +46,7 @@ TEST_F(KeeperTest, AGatedProcessThatDiesLeavesNoRecord) {
   kill(pid, SIGKILL);
   EXPECT_TRUE(Gone(pid));
   for (int i = 0; i < 200 && !keeper_->List(Soon()).value().empty(); ++i) usleep(10000);
-  EXPECT_EQ(keeper_->Start(id, {}, Soon()).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(keeper_->Start(id, {}, Soon()).code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(ReadExitRecords(state_).value().empty());
 }
 

@@ -40,6 +40,8 @@ TEST_F(Bench, Phases) {
   PlanContents exec_contents = ExecContents({"/guest", "exit", "0"});
   exec_contents.cgroups = cgroups_;
   const std::string exec = BuildPlan(exec_contents).value();
+  exec_contents.flags |= kPlanHop;
+  const std::string hop = BuildPlan(exec_contents).value();
   const ContainerId id("c1");
   for (int i = 0; i < n; ++i) {
     last_ = absl::Now();
@@ -53,6 +55,8 @@ TEST_F(Bench, Phases) {
       last_ = absl::Now();
       ASSERT_EQ(keeper_->ExecSync(id, exec, 1000, Soon()).value().exit_code, 0);
       Mark("4 exec of an empty program");
+      ASSERT_EQ(keeper_->ExecSync(id, hop, 1000, Soon()).value().exit_code, 0);
+      Mark("4 the same with a hop");
     }
     if (i == 0) {
       std::printf("keeper: %s\n",
