@@ -1,5 +1,6 @@
 #include "server/config/config.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -272,8 +273,9 @@ absl::StatusOr<std::string> FindProgram(const std::string& configured, absl::str
     candidates.push_back(absl::StrCat(kLibexec, "/", name));
   }
   for (const std::string& candidate : candidates) {
-    if (access(candidate.c_str(), F_OK) != 0) continue;
-    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+    struct stat info;
+    if (stat(candidate.c_str(), &info) != 0) continue;
+    if (S_ISREG(info.st_mode) && access(candidate.c_str(), X_OK) == 0) return candidate;
     return absl::FailedPreconditionError(absl::StrCat(candidate, " can't be executed"));
   }
   return absl::NotFoundError(

@@ -175,6 +175,7 @@ TEST(FindProgramTest, LooksBesideItself) {
   EXPECT_EQ(*FindProgram("/bin/sh", "x"), "/bin/sh");
   EXPECT_FALSE(FindProgram("/no/such", "x").ok());
   EXPECT_EQ(FindProgram("/etc/passwd", "x").status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FindProgram("/etc", "x").status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace
