@@ -125,6 +125,9 @@ absl::Status RuntimeHandler::RemovePodSandbox(const CallContext& context,
 absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
                                               const cri::PodSandboxStatusRequest& request,
                                               cri::PodSandboxStatusResponse* response) {
+  if (request.pod_sandbox_id().empty()) {
+    return absl::InvalidArgumentError("pod_sandbox_id is empty");
+  }
   ASSIGN_OR_RETURN(const PodRecordPtr record,
                    FindShownPod(*node_.store, request.pod_sandbox_id()));
   *response->mutable_status() = PodStatus(*record);
@@ -177,6 +180,7 @@ absl::Status RuntimeHandler::CreateContainer(const CallContext& context,
 absl::Status RuntimeHandler::StartContainer(const CallContext& context,
                                             const cri::StartContainerRequest& request,
                                             cri::StartContainerResponse* response) {
+  if (request.container_id().empty()) return absl::InvalidArgumentError("container_id is empty");
   return containers_->Start(context, request.container_id());
 }
 
@@ -197,6 +201,7 @@ absl::Status RuntimeHandler::RemoveContainer(const CallContext& context,
 absl::Status RuntimeHandler::ContainerStatus(const CallContext& context,
                                              const cri::ContainerStatusRequest& request,
                                              cri::ContainerStatusResponse* response) {
+  if (request.container_id().empty()) return absl::InvalidArgumentError("container_id is empty");
   ASSIGN_OR_RETURN(const ContainerRecordPtr record,
                    node_.store->FindContainer(request.container_id()));
   *response->mutable_status() = ContainerStatusOf(*record);

@@ -6,6 +6,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/failpoint.h"
 #include "base/files.h"
@@ -29,6 +30,9 @@ absl::Status Validate(const cri::ContainerConfig& config) {
   }
   if (config.image().image().empty()) {
     return absl::InvalidArgumentError("config.image.image is empty");
+  }
+  for (const absl::string_view part : absl::StrSplit(config.log_path(), '/')) {
+    if (part == "..") return absl::InvalidArgumentError("config.log_path leads out of its directory");
   }
   return absl::OkStatus();
 }

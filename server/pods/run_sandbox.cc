@@ -48,6 +48,30 @@ absl::Status ValidateNamespaces(const cri::NamespaceOption& namespaces) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateNames(const cri::PodSandboxConfig& config) {
+  constexpr size_t kLongestHostname = 64;  // the kernel's __NEW_UTS_LEN
+  if (config.hostname().size() > kLongestHostname) {
+    return absl::InvalidArgumentError("config.hostname is longer than 64 bytes");
+  }
+  if (!config.log_directory().empty() && config.log_directory().front() != '/') {
+    return absl::InvalidArgumentError("config.log_directory is not an absolute path");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidatePorts(const cri::PodSandboxConfig& config) {
+  constexpr int kHighestPort = 65535;
+  for (const cri::PortMapping& mapping : config.port_mappings()) {
+    for (const auto& [name, port] : {std::make_pair("container_port", mapping.container_port()),
+                                     std::make_pair("host_port", mapping.host_port())}) {
+      if (port >= 0 && port <= kHighestPort) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("config.port_mappings.", name, ": ", port, " is no port"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& config) {
   const cri::PodSandboxMetadata& metadata = request.config().metadata();
   if (metadata.name().empty()) return absl::InvalidArgumentError("config.metadata.name is empty");
@@ -61,6 +85,8 @@ absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& co
     return absl::UnimplementedError(
         "config.linux.security_context.selinux_options: SELinux is not supported");
   }
+  RETURN_IF_ERROR(ValidateNames(request.config()));
+  RETURN_IF_ERROR(ValidatePorts(request.config()));
   return ValidateNamespaces(NamespacesOf(request.config()));
 }
 

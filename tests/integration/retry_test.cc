@@ -115,6 +115,7 @@ TEST_F(RetryTest, StartedTogetherIsStartedOnce) {
     threads.emplace_back([&] { EXPECT_OK(cri().StartContainer(id)); });
   }
   for (std::thread& thread : threads) thread.join();
+  Exec(id, "while ! ps -o args | grep -q '^sleep 1000'; do :; done");
   ASSERT_OK(cri().StopContainer(id, 0));
   EXPECT_EQ(LogText(ReadLog(pod.config.log_directory() + "/c_0.log")), "started\n");
 }
