@@ -127,7 +127,6 @@ TEST_F(BadInputTest, ContainerConfigurations) {
        }},
       {"masked_paths", [&](auto* c) { security(c)->add_masked_paths("relative"); }},
       {"memory", [&](auto* c) { resources(c)->set_memory_limit_in_bytes(-5); }},
-      {"cpu", [&](auto* c) { resources(c)->set_cpu_quota(-99); }},
       {"oom_score_adj", [&](auto* c) { resources(c)->set_oom_score_adj(5000); }},
       {"device",
        [](auto* c) {
