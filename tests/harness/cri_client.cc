@@ -20,7 +20,7 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
   arguments.SetMaxReceiveMessageSize(kMessageLimit);
   // A daemon that has been restarted is found again at once, not after seconds of back-off.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);  // also bounds one attempt
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   // Channels of one process share subchannels by default; then they would share a dead one.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

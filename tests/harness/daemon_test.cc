@@ -152,9 +152,10 @@ std::vector<pid_t> DaemonTest::Keepers() {
   for (const std::string& name : *names) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::string line = ReadFile(absl::StrCat("/proc/", name, "/cmdline")).value_or("");
-    if (absl::StrContains(line.substr(0, line.find('\0')), "berth-keeper")) {
-      result.push_back(std::stoi(name));
-    }
+    if (!absl::StrContains(line.substr(0, line.find('\0')), "berth-keeper")) continue;
+    // Its log writer has the keeper's command line and a name of its own.
+    if (ReadFile(absl::StrCat("/proc/", name, "/comm")).value_or("") == "berth-log\n") continue;
+    result.push_back(std::stoi(name));
   }
   return result;
 }
