@@ -671,16 +671,24 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   return pid;
 }
 
-void OnCreate(const KeeperRequest& r, Fds& fds) {
-  if (FindContainer(r.id) != nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EEXIST);
+// True if a child is at work; its outcome is answered later.
+bool OnCreate(const KeeperRequest& r, Fds& fds) {
+  if (FindContainer(r.id) != nullptr) {
+    AnswerStep(fds.reply(), Step::kSupervisor, EEXIST);
+    return false;
+  }
   Container* c = NewContainer();
-  if (c == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EMFILE);
+  if (c == nullptr) {
+    AnswerStep(fds.reply(), Step::kSupervisor, EMFILE);
+    return false;
+  }
   c->plan = fds.Take();
   const Plan* plan = MapPlan(c->plan);
   if (plan == nullptr || (plan->flags & kPlanExec) != 0) {
     AnswerStep(fds.reply(), Step::kSupervisor, EBADMSG);
     UnmapPlan(plan);
-    return FreeContainer(*c);
+    FreeContainer(*c);
+    return false;
   }
   memcpy(c->id, r.id, sizeof c->id);
   c->plan_flags = plan->flags;
@@ -694,12 +702,16 @@ void OnCreate(const KeeperRequest& r, Fds& fds) {
     AnswerStep(fds.reply(), Step::kClone, -pid);
   }
   UnmapPlan(plan);
-  if (pid < 0) return FreeContainer(*c);
+  if (pid < 0) {
+    FreeContainer(*c);
+    return false;
+  }
   c->pid = pid;
   c->phase = Phase::kCreating;
   c->reply = fds.fd[0];
   fds.fd[0] = -1;
   WatchFd(c->status, Source::kContainerStatus, Slot(*c));
+  return true;
 }
 
 // ---- logs ----
@@ -1117,7 +1129,7 @@ void WatchAll() {
 void Dispatch(const KeeperRequest& r, Fds& fds) {
   switch (r.type) {
     case RequestType::kCreate:
-      OnCreate(r, fds);
+      if (!OnCreate(r, fds)) return;
       // While the child is at work, and after its ends of pipes and socket were closed here: the writer would
       // hold them until it has closed them itself. If it can't be had now, the start says so.
       HaveWriter();
