@@ -61,8 +61,8 @@ class CancelCallback {
       : cancellation_(cancellation) {
     MutexLock lock(&cancellation_->mu_);
     if (cancellation_->cancelled_) callback();
-    position_ = cancellation_->callbacks_.insert(cancellation_->callbacks_.end(),
-                                                 std::move(callback));
+    position_ =
+        cancellation_->callbacks_.insert(cancellation_->callbacks_.end(), std::move(callback));
   }
   ~CancelCallback() {
     MutexLock lock(&cancellation_->mu_);

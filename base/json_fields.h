@@ -110,8 +110,8 @@ class JsonFields {
     return Error(Path(key), why);
   }
   static absl::Status Error(absl::string_view path, absl::string_view why) {
-    return absl::InvalidArgumentError(
-        path.empty() ? std::string(why) : absl::StrCat(path, ": ", why));
+    return absl::InvalidArgumentError(path.empty() ? std::string(why)
+                                                   : absl::StrCat(path, ": ", why));
   }
   template <typename Int>
   static absl::Status Integer(const nlohmann::json& value, const std::string& path, Int* out) {

@@ -58,8 +58,7 @@ void SetLogLevel(LogLevel level) { lowest_level.store(level, std::memory_order_r
 bool LogEnabled(LogLevel level) { return level >= lowest_level.load(std::memory_order_relaxed); }
 
 void LogLine(LogLevel level, absl::string_view message) {
-  std::string line =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone());
+  std::string line = absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone());
   absl::StrAppend(&line, " ", Name(level), " ");
   AppendEscaped(message, &line);
   line.push_back('\n');

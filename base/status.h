@@ -33,16 +33,16 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context);
 #define BERTH_STATUS_CONCAT_(a, b) BERTH_STATUS_CONCAT_INNER_(a, b)
 
 // Returns the status from the enclosing function if it is not OK.
-#define RETURN_IF_ERROR(expr)                              \
-  do {                                                     \
+#define RETURN_IF_ERROR(expr)                                                             \
+  do {                                                                                    \
     if (::absl::Status berth_status_ = (expr); !berth_status_.ok()) return berth_status_; \
   } while (false)
 
 // The same, with `context: ` put before the message.
-#define RETURN_IF_ERROR_WITH(expr, context)                \
-  do {                                                     \
+#define RETURN_IF_ERROR_WITH(expr, context)                         \
+  do {                                                              \
     if (::absl::Status berth_status_ = (expr); !berth_status_.ok()) \
-      return ::berth::Annotate(berth_status_, (context));  \
+      return ::berth::Annotate(berth_status_, (context));           \
   } while (false)
 
 // Evaluates a StatusOr; assigns its value to `lhs` (which may be a declaration) or returns its error.
@@ -56,9 +56,9 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context);
 // The same, with `context: ` put before the message.
 #define ASSIGN_OR_RETURN_WITH(lhs, expr, context) \
   ASSIGN_OR_RETURN_WITH_IMPL_(BERTH_STATUS_CONCAT_(berth_statusor_, __LINE__), lhs, expr, context)
-#define ASSIGN_OR_RETURN_WITH_IMPL_(tmp, lhs, expr, context)           \
-  auto tmp = (expr);                                                   \
-  if (!tmp.ok()) return ::berth::Annotate(tmp.status(), (context));    \
+#define ASSIGN_OR_RETURN_WITH_IMPL_(tmp, lhs, expr, context)        \
+  auto tmp = (expr);                                                \
+  if (!tmp.ok()) return ::berth::Annotate(tmp.status(), (context)); \
   lhs = std::move(tmp).value()
 
 #endif  // BERTH_BASE_STATUS_H_

@@ -13,26 +13,53 @@ namespace berth {
 namespace {
 
 // By number, without the prefix (linux/capability.h).
-constexpr std::array<const char*, kLastCapability + 1> kNames = {
-    "CHOWN",           "DAC_OVERRIDE",     "DAC_READ_SEARCH",
-    "FOWNER",          "FSETID",           "KILL",
-    "SETGID",          "SETUID",           "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST",
-    "NET_ADMIN",       "NET_RAW",          "IPC_LOCK",
-    "IPC_OWNER",       "SYS_MODULE",       "SYS_RAWIO",
-    "SYS_CHROOT",      "SYS_PTRACE",       "SYS_PACCT",
-    "SYS_ADMIN",       "SYS_BOOT",         "SYS_NICE",
-    "SYS_RESOURCE",    "SYS_TIME",         "SYS_TTY_CONFIG",
-    "MKNOD",           "LEASE",            "AUDIT_WRITE",
-    "AUDIT_CONTROL",   "SETFCAP",          "MAC_OVERRIDE",
-    "MAC_ADMIN",       "SYSLOG",           "WAKE_ALARM",
-    "BLOCK_SUSPEND",   "AUDIT_READ",       "PERFMON",
-    "BPF",             "CHECKPOINT_RESTORE"};
+constexpr std::array<const char*, kLastCapability + 1> kNames = {"CHOWN",
+                                                                 "DAC_OVERRIDE",
+                                                                 "DAC_READ_SEARCH",
+                                                                 "FOWNER",
+                                                                 "FSETID",
+                                                                 "KILL",
+                                                                 "SETGID",
+                                                                 "SETUID",
+                                                                 "SETPCAP",
+                                                                 "LINUX_IMMUTABLE",
+                                                                 "NET_BIND_SERVICE",
+                                                                 "NET_BROADCAST",
+                                                                 "NET_ADMIN",
+                                                                 "NET_RAW",
+                                                                 "IPC_LOCK",
+                                                                 "IPC_OWNER",
+                                                                 "SYS_MODULE",
+                                                                 "SYS_RAWIO",
+                                                                 "SYS_CHROOT",
+                                                                 "SYS_PTRACE",
+                                                                 "SYS_PACCT",
+                                                                 "SYS_ADMIN",
+                                                                 "SYS_BOOT",
+                                                                 "SYS_NICE",
+                                                                 "SYS_RESOURCE",
+                                                                 "SYS_TIME",
+                                                                 "SYS_TTY_CONFIG",
+                                                                 "MKNOD",
+                                                                 "LEASE",
+                                                                 "AUDIT_WRITE",
+                                                                 "AUDIT_CONTROL",
+                                                                 "SETFCAP",
+                                                                 "MAC_OVERRIDE",
+                                                                 "MAC_ADMIN",
+                                                                 "SYSLOG",
+                                                                 "WAKE_ALARM",
+                                                                 "BLOCK_SUSPEND",
+                                                                 "AUDIT_READ",
+                                                                 "PERFMON",
+                                                                 "BPF",
+                                                                 "CHECKPOINT_RESTORE"};
 
 constexpr std::array<const char*, 14> kDefaults = {
-    "CHOWN",   "DAC_OVERRIDE", "FSETID",           "FOWNER",     "MKNOD", "NET_RAW",    "SETGID",
-    "SETUID",  "SETFCAP",      "SETPCAP",          "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",
-    "AUDIT_WRITE"};
+    "CHOWN",   "DAC_OVERRIDE", "FSETID",           "FOWNER",
+    "MKNOD",   "NET_RAW",      "SETGID",           "SETUID",
+    "SETFCAP", "SETPCAP",      "NET_BIND_SERVICE", "SYS_CHROOT",
+    "KILL",    "AUDIT_WRITE"};
 
 CapabilityMask ReadOwnBoundingSet() {
   absl::StatusOr<std::string> text = ReadFile("/proc/self/status");

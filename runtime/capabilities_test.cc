@@ -34,9 +34,7 @@ TEST(Capabilities, UnknownNameIsReported) {
   EXPECT_EQ(*CapabilityMaskOf({"KILL", "CAP_KILL"}), 1u << 5);
 }
 
-TEST(Capabilities, OwnBoundingSetIsWithinWhatTheKernelHas) {
-  EXPECT_NE(OwnBoundingSet(), 0u);
-}
+TEST(Capabilities, OwnBoundingSetIsWithinWhatTheKernelHas) { EXPECT_NE(OwnBoundingSet(), 0u); }
 
 }  // namespace
 }  // namespace berth

@@ -138,8 +138,7 @@ absl::StatusOr<std::unique_ptr<CgroupHost>> CgroupHost::DetectFrom(absl::string_
     Hierarchy hierarchy;
     hierarchy.v2 = v2;
     hierarchy.mount_point = Unescape(left[4]);
-    hierarchy.root.reset(
-        open(hierarchy.mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    hierarchy.root.reset(open(hierarchy.mount_point.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!hierarchy.root) continue;  // shadowed by a later mount
     if (v2) {
       if (host->unified() != nullptr) continue;
@@ -165,7 +164,7 @@ absl::StatusOr<std::unique_ptr<CgroupHost>> CgroupHost::DetectFrom(absl::string_
   if (host->hierarchies_.empty()) {
     return absl::FailedPreconditionError("no cgroup hierarchy is mounted");
   }
-  host->mode_ = !legacy                       ? CgroupMode::kUnified
+  host->mode_ = !legacy                      ? CgroupMode::kUnified
                 : host->unified() != nullptr ? CgroupMode::kHybrid
                                              : CgroupMode::kLegacy;
   return host;
@@ -357,10 +356,9 @@ absl::StatusOr<OomState> CgroupHost::Oom(const std::string& path) const {
       const std::string events,
       ReadCgroupFile(root, CgroupFile(path, memory->v2 ? "memory.events" : "memory.oom_control")));
   state.oom_kills = CgroupKeyedValue(events, "oom_kill").value_or(0);
-  ASSIGN_OR_RETURN(
-      state.memory_limit,
-      ReadCgroupNumber(root,
-                       CgroupFile(path, memory->v2 ? "memory.max" : "memory.limit_in_bytes")));
+  ASSIGN_OR_RETURN(state.memory_limit,
+                   ReadCgroupNumber(root, CgroupFile(path, memory->v2 ? "memory.max"
+                                                                      : "memory.limit_in_bytes")));
   return state;
 }
 

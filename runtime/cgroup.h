@@ -38,7 +38,7 @@ namespace berth {
 enum class CgroupMode { kLegacy, kHybrid, kUnified };
 
 struct OomState {
-  uint64_t oom_kills = 0;     // processes of this cgroup that the OOM killer ended, since its creation
+  uint64_t oom_kills = 0;  // processes of this cgroup that the OOM killer ended, since its creation
   int64_t memory_limit = -1;  // bytes; -1: none
 };
 
@@ -63,7 +63,8 @@ class CgroupHost {
 
   // PARENT/NAME as a path; "" and "/" are the root. InvalidArgument unless `parent` is absolute or
   // empty and neither has "..", empty or "." elements.
-  virtual absl::StatusOr<std::string> PathFor(absl::string_view parent, absl::string_view name) const;
+  virtual absl::StatusOr<std::string> PathFor(absl::string_view parent,
+                                              absl::string_view name) const;
 
   // Makes the cgroup in every hierarchy, parents too, and on v2 hands the controllers down to it.
   // What exists is taken as it is. On failure what this call made of the leaf is removed again.

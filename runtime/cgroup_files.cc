@@ -78,8 +78,7 @@ std::optional<uint64_t> CgroupKeyedValue(absl::string_view text, absl::string_vi
 }
 
 absl::StatusOr<std::vector<std::string>> SubCgroups(int root, const std::string& path) {
-  const int fd =
-      openat(root, CgroupFile(path, "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = openat(root, CgroupFile(path, "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus("open cgroup", path);
   DIR* directory = fdopendir(fd);
   if (directory == nullptr) {
@@ -113,7 +112,8 @@ absl::Status AppendProcesses(int root, const std::string& path, std::vector<pid_
     return text.status();
   }
   absl::StatusOr<std::vector<std::string>> children = SubCgroups(root, path);
-  if (!children.ok()) return absl::IsNotFound(children.status()) ? absl::OkStatus() : children.status();
+  if (!children.ok())
+    return absl::IsNotFound(children.status()) ? absl::OkStatus() : children.status();
   for (const std::string& child : *children) {
     RETURN_IF_ERROR(AppendProcesses(root, absl::StrCat(path, "/", child), pids, depth + 1));
   }

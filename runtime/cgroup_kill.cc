@@ -1,6 +1,6 @@
 // Ending and stopping everything in a cgroup.
-#include <poll.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

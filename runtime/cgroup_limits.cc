@@ -98,7 +98,8 @@ class CgroupLimits {
       const UniqueFd directory(openat(v2->root.get(), CgroupFile(path_, "").c_str(),
                                       O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       if (!directory) return ErrnoStatus("open cgroup", path_);
-      return Annotate(SetDeviceFilter(directory.get(), *r_.devices), absl::StrCat("cgroup ", path_));
+      return Annotate(SetDeviceFilter(directory.get(), *r_.devices),
+                      absl::StrCat("cgroup ", path_));
     }
     const UniqueFd allow(Open(*legacy, "devices.allow"));
     const UniqueFd deny(Open(*legacy, "devices.deny"));
@@ -151,12 +152,11 @@ class CgroupLimits {
         if (r_.memory_limit) {
           limit = *r_.memory_limit;
         } else {
-          ASSIGN_OR_RETURN(limit,
-                           ReadCgroupNumber(h.root.get(), CgroupFile(path_, "memory.max")));
+          ASSIGN_OR_RETURN(limit, ReadCgroupNumber(h.root.get(), CgroupFile(path_, "memory.max")));
         }
         if (limit < 0 || swap < limit) {
-          return absl::InvalidArgumentError(absl::StrCat(
-              "memory and swap (", swap, ") needs a memory limit that is not larger"));
+          return absl::InvalidArgumentError(
+              absl::StrCat("memory and swap (", swap, ") needs a memory limit that is not larger"));
         }
         swap -= limit;
       }
@@ -209,8 +209,7 @@ class CgroupLimits {
     if (r_.memory_limit) RETURN_IF_ERROR(LegacyLimit(h));
     if (set_swap && !swap_first) RETURN_IF_ERROR(Write(h, kSwap, swap_value));
     if (r_.memory_reservation) {
-      RETURN_IF_ERROR(
-          Write(h, "memory.soft_limit_in_bytes", absl::StrCat(*r_.memory_reservation)));
+      RETURN_IF_ERROR(Write(h, "memory.soft_limit_in_bytes", absl::StrCat(*r_.memory_reservation)));
     }
     return absl::OkStatus();
   }
@@ -226,9 +225,9 @@ class CgroupLimits {
     ASSIGN_OR_RETURN(const Hierarchy* cpu, Need("cpu"));
     if (r_.cpu_idle) RETURN_IF_ERROR(Write(*cpu, "cpu.idle", absl::StrCat(*r_.cpu_idle)));
     if (r_.cpu_shares && r_.cpu_idle.value_or(0) != 1) {
-      RETURN_IF_ERROR(cpu->v2 ? Write(*cpu, "cpu.weight",
-                                      absl::StrCat(WeightOfShares(*r_.cpu_shares)))
-                              : Write(*cpu, "cpu.shares", absl::StrCat(*r_.cpu_shares)));
+      RETURN_IF_ERROR(cpu->v2
+                          ? Write(*cpu, "cpu.weight", absl::StrCat(WeightOfShares(*r_.cpu_shares)))
+                          : Write(*cpu, "cpu.shares", absl::StrCat(*r_.cpu_shares)));
     }
     return cpu->v2 ? UnifiedBandwidth(*cpu) : LegacyBandwidth(*cpu);
   }
@@ -335,10 +334,10 @@ absl::Status CgroupHost::Apply(const std::string& path, const CgroupResources& r
 
 std::vector<DeviceRule> DefaultDeviceRules() {
   return {
-      {false, 'a', -1, -1, ""},    {true, 'c', -1, -1, "m"},   {true, 'b', -1, -1, "m"},
-      {true, 'c', 1, 3, ""},       {true, 'c', 1, 5, ""},      {true, 'c', 1, 7, ""},
-      {true, 'c', 5, 0, ""},       {true, 'c', 1, 8, ""},      {true, 'c', 1, 9, ""},
-      {true, 'c', 5, 2, ""},       {true, 'c', 136, -1, ""},  // ptmx and the ptys
+      {false, 'a', -1, -1, ""}, {true, 'c', -1, -1, "m"}, {true, 'b', -1, -1, "m"},
+      {true, 'c', 1, 3, ""},    {true, 'c', 1, 5, ""},    {true, 'c', 1, 7, ""},
+      {true, 'c', 5, 0, ""},    {true, 'c', 1, 8, ""},    {true, 'c', 1, 9, ""},
+      {true, 'c', 5, 2, ""},    {true, 'c', 136, -1, ""},  // ptmx and the ptys
   };
 }
 

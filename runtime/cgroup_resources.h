@@ -28,18 +28,18 @@ struct DeviceRule {
 
 // What is not set is left as it is.
 struct CgroupResources {
-  std::optional<uint64_t> cpu_shares;          // 2..262144, relative weight; 1024 is the default
-  std::optional<int64_t> cpu_quota;            // µs per period; <= 0 is no limit
-  std::optional<uint64_t> cpu_period;          // µs
-  std::optional<uint64_t> cpu_burst;           // µs
-  std::optional<int64_t> cpu_idle;             // 1 is SCHED_IDLE for the group
-  std::optional<std::string> cpuset_cpus;      // "0-3,7"
+  std::optional<uint64_t> cpu_shares;      // 2..262144, relative weight; 1024 is the default
+  std::optional<int64_t> cpu_quota;        // µs per period; <= 0 is no limit
+  std::optional<uint64_t> cpu_period;      // µs
+  std::optional<uint64_t> cpu_burst;       // µs
+  std::optional<int64_t> cpu_idle;         // 1 is SCHED_IDLE for the group
+  std::optional<std::string> cpuset_cpus;  // "0-3,7"
   std::optional<std::string> cpuset_mems;
-  std::optional<int64_t> memory_limit;         // bytes; -1 is no limit
-  std::optional<int64_t> memory_reservation;   // bytes; -1 is none
-  std::optional<int64_t> memory_swap;          // bytes of memory and swap together; -1 is no limit
-  bool memory_check_before_update = false;     // refuse a memory_limit below what is in use
-  std::optional<int64_t> pids_limit;           // <= 0 is no limit
+  std::optional<int64_t> memory_limit;        // bytes; -1 is no limit
+  std::optional<int64_t> memory_reservation;  // bytes; -1 is none
+  std::optional<int64_t> memory_swap;         // bytes of memory and swap together; -1 is no limit
+  bool memory_check_before_update = false;    // refuse a memory_limit below what is in use
+  std::optional<int64_t> pids_limit;          // <= 0 is no limit
   std::vector<HugepageLimit> hugepages;
   std::optional<std::vector<DeviceRule>> devices;  // set: the whole filter
   // cgroup v2 files and their values, written last (OCI `linux.resources.unified`).

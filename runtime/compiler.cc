@@ -121,8 +121,8 @@ class Compiler {
       const SpecNamespace* entry = spec_.Namespace(kind);
       if (entry == nullptr) continue;
       if (!entry->path.empty()) {
-        return Unsupported("linux.namespaces", absl::StrCat("joining a ", NamespaceName(kind),
-                                                            " namespace by path"));
+        return Unsupported("linux.namespaces",
+                           absl::StrCat("joining a ", NamespaceName(kind), " namespace by path"));
       }
       plan_.flags |= flag;
     }
@@ -178,7 +178,8 @@ class Compiler {
   }
 
   absl::Status Mount(const SpecMount& m) {
-    if (!absl::StartsWith(m.destination, "/")) return Invalid("destination", "want an absolute path");
+    if (!absl::StartsWith(m.destination, "/"))
+      return Invalid("destination", "want an absolute path");
     if (!m.uid_mappings.empty() || !m.gid_mappings.empty()) {
       return Unsupported("uidMappings", "id-mapped mounts are not supported");
     }
@@ -216,7 +217,8 @@ class Compiler {
       out.kind = MountKind::kOther;
       out.source = m.type;
       if (!m.source.empty()) {
-        out.options = absl::StrCat("source=", m.source, out.options.empty() ? "" : ",", out.options);
+        out.options =
+            absl::StrCat("source=", m.source, out.options.empty() ? "" : ",", out.options);
       }
     }
     plan_.mounts.push_back(std::move(out));
@@ -263,8 +265,8 @@ class Compiler {
     static constexpr struct {
       const char* path;
       uint32_t major, minor;
-    } kDefaults[] = {{"/dev/null", 1, 3},    {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
-                     {"/dev/random", 1, 8},  {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}};
+    } kDefaults[] = {{"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+                     {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}};
     const auto named = [this](absl::string_view path) {
       return std::any_of(spec_.linux_.devices.begin(), spec_.linux_.devices.end(),
                          [&](const SpecDevice& d) { return d.path == path; });
@@ -316,15 +318,17 @@ class Compiler {
       if (path[separator] == '.') {
         for (char& c : path) c = c == '.' ? '/' : c == '/' ? '.' : c;
       }
-      const bool ipc = absl::StartsWith(path, "kernel/shm") || absl::StartsWith(path, "kernel/msg") ||
-                       path == "kernel/sem" || absl::StartsWith(path, "fs/mqueue/");
+      const bool ipc = absl::StartsWith(path, "kernel/shm") ||
+                       absl::StartsWith(path, "kernel/msg") || path == "kernel/sem" ||
+                       absl::StartsWith(path, "fs/mqueue/");
       const bool net = absl::StartsWith(path, "net/");
       const bool uts = path == "kernel/hostname" || path == "kernel/domainname";
       uint32_t need = 0;
       if (ipc) need = kPlanNewIpc;
       if (net) need = kPlanNewNet;
       if (uts) need = kPlanNewUts;
-      if ((plan_.flags & need) == 0) return Invalid(field, "is not in a namespace of the container");
+      if ((plan_.flags & need) == 0)
+        return Invalid(field, "is not in a namespace of the container");
       plan_.sysctls.push_back({path, value});
     }
     return absl::OkStatus();
@@ -366,12 +370,12 @@ class Compiler {
       const SpecCapabilities& from = *p.capabilities;
       // What a process couldn't hold at all is a contradiction, what this host can't give is not.
       if (from.ambient & ~(from.permitted & from.inheritable)) {
-        return Invalid("process.capabilities.ambient",
-                       absl::StrCat(absl::StrJoin(CapabilityNames(
-                                                      from.ambient &
-                                                      ~(from.permitted & from.inheritable)),
-                                                  ", "),
-                                    " must be permitted and inheritable, too"));
+        return Invalid(
+            "process.capabilities.ambient",
+            absl::StrCat(
+                absl::StrJoin(CapabilityNames(from.ambient & ~(from.permitted & from.inheritable)),
+                              ", "),
+                " must be permitted and inheritable, too"));
       }
       c.bounding = from.bounding & all;
       c.permitted = from.permitted & all;
@@ -379,15 +383,17 @@ class Compiler {
       c.inheritable = from.inheritable & all;
       c.ambient = from.ambient & all;
     }
-    if (MayTrace(p) || (spec_.process && MayTrace(*spec_.process)) || plan_.pid_mode != PidMode::kOwn)
+    if (MayTrace(p) || (spec_.process && MayTrace(*spec_.process)) ||
+        plan_.pid_mode != PidMode::kOwn)
       plan_.flags |= kPlanHop;
     return absl::OkStatus();
   }
 
   // Whether a process may come by CAP_SYS_PTRACE. For an exec those of its container count.
   bool MayTrace(const SpecProcess& p) const {
-    const CapabilityMask bounding =
-        p.capabilities ? p.capabilities->bounding & input_.capability_limit : input_.capability_limit;
+    const CapabilityMask bounding = p.capabilities
+                                        ? p.capabilities->bounding & input_.capability_limit
+                                        : input_.capability_limit;
     return (bounding & CapabilityBit(kCapSysPtrace)) != 0;
   }
 

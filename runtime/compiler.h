@@ -24,7 +24,8 @@ struct UserReference {
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
   std::string user;  // counts without uid
-  std::string group;  // counts without gid; without both the user's own group in /etc/passwd, else 0
+  std::string
+      group;  // counts without gid; without both the user's own group in /etc/passwd, else 0
   // Supplemental groups beyond spec.process.user.additionalGids come from the image's /etc/group,
   // unless this is set.
   bool strict_groups = false;

@@ -43,7 +43,9 @@ CompileInput Overlay() {
   return input;
 }
 
-const Plan& AsPlan(const std::string& bytes) { return *reinterpret_cast<const Plan*>(bytes.data()); }
+const Plan& AsPlan(const std::string& bytes) {
+  return *reinterpret_cast<const Plan*>(bytes.data());
+}
 
 std::map<std::string, const PlanMount*> MountsOf(const Plan& plan) {
   std::map<std::string, const PlanMount*> out;
@@ -82,7 +84,8 @@ TEST(Compiler, SharedPidAndPtraceNeedTheHop) {
   Spec spec = Sample();
   spec.process->capabilities->bounding |= CapabilityBit(19);
   EXPECT_TRUE(AsPlan(*CompilePlan(spec, Overlay())).flags & kPlanHop);
-  const SpecProcess modest = *Sample().process;  // what counts is what the container's processes may do
+  const SpecProcess modest =
+      *Sample().process;  // what counts is what the container's processes may do
   EXPECT_TRUE(AsPlan(*CompileExecPlan(spec, modest, Overlay())).flags & kPlanHop);
   EXPECT_FALSE(AsPlan(*CompileExecPlan(Sample(), modest, Overlay())).flags & kPlanHop);
   spec = Sample();

@@ -25,8 +25,10 @@ void Fail(const ExecutorContext& c, Step step, uint32_t index, int error) {
   report.failure = {static_cast<uint32_t>(step), index, error};
   report.pid = 0;
   report.uid = report.gid = report.group_count = 0;
-  if (c.status < 0) FailInPage(c.page, report.failure);
-  else send(c.status, &report, offsetof(ExecutorReport, groups), MSG_NOSIGNAL);
+  if (c.status < 0)
+    FailInPage(c.page, report.failure);
+  else
+    send(c.status, &report, offsetof(ExecutorReport, groups), MSG_NOSIGNAL);
   _exit(127);
 }
 
@@ -169,7 +171,8 @@ void SetRlimits(ExecutorContext& c) {
     const PlanRlimit& r = PlanTable(c.plan, c.plan.rlimits)[i];
     if (SetLimit(r.resource, r.soft, r.hard)) continue;
     if (errno != EPERM || syscall(__NR_prlimit64, 0, r.resource, nullptr, now) != 0 ||
-        !SetLimit(r.resource, r.soft < now[1] ? r.soft : now[1], r.hard < now[1] ? r.hard : now[1])) {
+        !SetLimit(r.resource, r.soft < now[1] ? r.soft : now[1],
+                  r.hard < now[1] ? r.hard : now[1])) {
       Fail(c, Step::kRlimit, i);
     }
   }
@@ -179,7 +182,8 @@ void SetHostname(ExecutorContext& c) {
   if (!Has(c, kPlanNewUts)) return;
   const char* host = c.String(c.plan.hostname);
   const char* domain = c.String(c.plan.domainname);
-  if (host != nullptr && syscall(__NR_sethostname, host, strlen(host)) != 0) Fail(c, Step::kHostname);
+  if (host != nullptr && syscall(__NR_sethostname, host, strlen(host)) != 0)
+    Fail(c, Step::kHostname);
   if (domain != nullptr && syscall(__NR_setdomainname, domain, strlen(domain)) != 0)
     Fail(c, Step::kHostname, 1);
 }
@@ -284,7 +288,8 @@ void SetFinalCapabilities(const ExecutorContext& c, uint64_t have) {
   if (!SetCapabilities(want.effective & permitted, permitted, inheritable & have))
     Fail(c, Step::kCapabilities, 3);
   const uint64_t ambient = want.ambient & permitted & inheritable;
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) Fail(c, Step::kCapabilities, 4);
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+    Fail(c, Step::kCapabilities, 4);
   for (unsigned cap = 0; cap < 64; ++cap) {
     if ((ambient >> cap & 1) != 0 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) != 0)
       Fail(c, Step::kCapabilities, cap);
@@ -327,8 +332,10 @@ int ExecuteProgram(ExecutorContext& c, char** argv, char** envp, const char* sea
       c.path[at] = '/';
       memcpy(c.path + at + 1, argv[0], name + 1);
       execve(c.path, argv, envp);
-      if (errno == EACCES) error = EACCES;
-      else if (errno != ENOENT && errno != ENOTDIR) return errno;
+      if (errno == EACCES)
+        error = EACCES;
+      else if (errno != ENOENT && errno != ENOTDIR)
+        return errno;
     }
     if (end == nullptr) return error;
     dir = end;
@@ -367,7 +374,8 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   if (chdir(c.String(c.plan.cwd)) == 0) {
     // "(unreachable)/...": a directory outside of the root (CVE-2024-21626).
     char path[PATH_MAX];
-    if (syscall(__NR_getcwd, path, sizeof path) < 0 || path[0] != '/') Fail(c, Step::kCwd, 1, ENOENT);
+    if (syscall(__NR_getcwd, path, sizeof path) < 0 || path[0] != '/')
+      Fail(c, Step::kCwd, 1, ENOENT);
     return;
   }
   if (as_root && errno == EACCES) return;  // e.g. root-squashed: the user tries again

@@ -21,31 +21,31 @@ namespace berth {
 // What failed; the comment says what `Failure::index` counts.
 enum class Step : uint32_t {
   kNone = 0,
-  kClone,           // clone3 itself (reported by the supervisor)
-  kDescriptors,     // closing and arranging descriptors
-  kJoinCgroup,      // index: cgroups
+  kClone,        // clone3 itself (reported by the supervisor)
+  kDescriptors,  // closing and arranging descriptors
+  kJoinCgroup,   // index: cgroups
   kOomScore,
-  kRlimit,          // index: rlimits
-  kOverlay,         // making the overlay; index: lowers, then upper (count), work (count + 1)
-  kRootfsSource,    // opening the bind root
-  kMountSource,     // index: mounts (open_tree of the source)
-  kMountAttributes, // index: mounts (mount_setattr of the source)
-  kMountNamespace,  // joining and unsharing
+  kRlimit,           // index: rlimits
+  kOverlay,          // making the overlay; index: lowers, then upper (count), work (count + 1)
+  kRootfsSource,     // opening the bind root
+  kMountSource,      // index: mounts (open_tree of the source)
+  kMountAttributes,  // index: mounts (mount_setattr of the source)
+  kMountNamespace,   // joining and unsharing
   kCgroupNamespace,
   kAttachRootfs,
-  kMountCreate,     // index: mounts (fsopen, fsconfig, fsmount)
-  kMountTarget,     // index: mounts (resolving or making the target)
-  kMountAttach,     // index: mounts (move_mount)
-  kDevice,          // index: devices
-  kSymlink,         // index: symlinks
-  kSysctl,          // index: sysctls
+  kMountCreate,  // index: mounts (fsopen, fsconfig, fsmount)
+  kMountTarget,  // index: mounts (resolving or making the target)
+  kMountAttach,  // index: mounts (move_mount)
+  kDevice,       // index: devices
+  kSymlink,      // index: symlinks
+  kSysctl,       // index: sysctls
   kTerminal,
   kMakeCwd,
-  kUser,            // no such user, or /etc/passwd unreadable
-  kGroup,           // no such group
-  kReadonlyPath,    // index: readonly_paths
-  kMaskedPath,      // index: masked_paths
-  kReadonlyMount,   // index: mounts (made read-only after mounts below were attached)
+  kUser,           // no such user, or /etc/passwd unreadable
+  kGroup,          // no such group
+  kReadonlyPath,   // index: readonly_paths
+  kMaskedPath,     // index: masked_paths
+  kReadonlyMount,  // index: mounts (made read-only after mounts below were attached)
   kReadonlyRootfs,
   kPivotRoot,
   kHostname,
@@ -53,14 +53,14 @@ enum class Step : uint32_t {
   kStdio,
   kGate,
   kCapabilities,
-  kGroups,          // setgroups, setresgid
-  kUid,             // setresuid
+  kGroups,  // setgroups, setresgid
+  kUid,     // setresuid
   kNoNewPrivs,
   kSeccomp,
-  kCwd,             // chdir
-  kExecve,          // argv[0]
-  kHop,             // entering a PID namespace that others are in
-  kSupervisor,      // anything on the keeper's side: memory, descriptors, its own tables
+  kCwd,         // chdir
+  kExecve,      // argv[0]
+  kHop,         // entering a PID namespace that others are in
+  kSupervisor,  // anything on the keeper's side: memory, descriptors, its own tables
 };
 
 struct Failure {
@@ -75,7 +75,7 @@ enum class ReportKind : uint32_t { kReady = 1, kFailed = 2, kTerminal = 3, kHopp
 struct ExecutorReport {
   uint32_t kind;  // ReportKind
   Failure failure;
-  int32_t pid;    // kHopped
+  int32_t pid;  // kHopped
   uint32_t uid;
   uint32_t gid;
   uint32_t group_count;
@@ -84,18 +84,18 @@ struct ExecutorReport {
 
 struct ExecutorInput {
   const Plan* plan = nullptr;
-  int status = -1;           // SEQPACKET socket
+  int status = -1;  // SEQPACKET socket
   // A container: the tiny mount namespace, whose root has the empty directories /rootfs, /shm (the pod's
   // shared memory), /proc (of the pod's PID namespace, if it shares one) and /l/0 ... /l/511, /u (for overlay on kernels before 6.5).
   int mount_namespace = -1;
-  int target = -1;           // an exec: pidfd of the container's init; a hop: of one in the PID namespace
-  bool hop = false;          // enter the PID namespace of `target` last, with nothing to take (kPlanHop)
-  int exec_cgroup = -1;      // an exec: O_PATH descriptor of its own sub-cgroup, or -1
+  int target = -1;   // an exec: pidfd of the container's init; a hop: of one in the PID namespace
+  bool hop = false;  // enter the PID namespace of `target` last, with nothing to take (kPlanHop)
+  int exec_cgroup = -1;            // an exec: O_PATH descriptor of its own sub-cgroup, or -1
   uint32_t exec_cgroup_index = 0;  // which of plan->cgroups that replaces
   bool cgroup2_joined = false;     // clone3 put the process into its v2 cgroup already
   int stdio[3] = {-1, -1, -1};     // -1: /dev/null
-  uint64_t bounding = 0;     // the supervisor's own bounding set
-  uint64_t nofile_soft = 0;  // RLIMIT_NOFILE to restore; 0 leaves it
+  uint64_t bounding = 0;           // the supervisor's own bounding set
+  uint64_t nofile_soft = 0;        // RLIMIT_NOFILE to restore; 0 leaves it
 };
 
 // Carries the plan out and does not return. The caller has just cloned the process (without CLONE_VM), with

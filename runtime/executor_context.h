@@ -14,16 +14,17 @@ struct HopPage;
 
 struct ExecutorContext {
   // Leaves the arrays as they are: clearing them would copy pages of the supervisor's stack.
-  explicit ExecutorContext(const ExecutorInput& in) : plan(*in.plan), input(in), status(in.status) {}
+  explicit ExecutorContext(const ExecutorInput& in)
+      : plan(*in.plan), input(in), status(in.status) {}
 
   const Plan& plan;
   const ExecutorInput& input;
   int status;
   HopPage* page = nullptr;  // where failures go when `status` is closed (executor_hop.h)
-  int null = -1;      // the host's /dev/null, checked
-  int rootfs = -1;    // the root file system's mount; attached at /rootfs later
-  int proc = -1;      // the container's procfs mount
-  int devpts = -1;    // ... devpts mount
+  int null = -1;            // the host's /dev/null, checked
+  int rootfs = -1;          // the root file system's mount; attached at /rootfs later
+  int proc = -1;            // the container's procfs mount
+  int devpts = -1;          // ... devpts mount
   int null_mount = -1;
   int empty_mount = -1;  // a read-only empty tmpfs that masks directories
   int sources[kMaxPlanMounts];

@@ -95,7 +95,8 @@ void ReportPassenger(const ExecutorContext& c, int pid, int pidfd) {
 void LockAlive(HopPage* page) {
   page->entry.next = &page->head.list;
   page->head.list.next = &page->entry;
-  page->head.futex_offset = reinterpret_cast<char*>(&page->alive) - reinterpret_cast<char*>(&page->entry);
+  page->head.futex_offset =
+      reinterpret_cast<char*>(&page->alive) - reinterpret_cast<char*>(&page->entry);
   page->head.list_op_pending = nullptr;
   __atomic_store_n(&page->alive, static_cast<uint32_t>(syscall(__NR_gettid)) | FUTEX_WAITERS,
                    __ATOMIC_RELEASE);
@@ -107,7 +108,8 @@ void LockAlive(HopPage* page) {
 void FailInPage(HopPage* page, const Failure& failure) { page->failure = failure; }
 
 void StartFerry(ExecutorContext& c) {
-  void* map = mmap(nullptr, sizeof(Pages), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* map =
+      mmap(nullptr, sizeof(Pages), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) Fail(c, Step::kHop);
   HopPage* page = reinterpret_cast<HopPage*>(static_cast<Pages*>(map)->shared);
   // CLONE_VFORK without CLONE_VM: the leader sleeps until the ferry has ended.

@@ -5,6 +5,7 @@
 // attached while still shared would let the host see what a container mounts below it. Copying the host's
 // mount namespace costs 1.6 µs a mount, so the process joins a tiny one that was made before, unshares that,
 // and attaches there.
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -12,8 +13,6 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <termios.h>
-
-#include <linux/magic.h>
 
 #include "runtime/executor_context.h"
 #include "runtime/executor_sys.h"
@@ -271,7 +270,8 @@ bool OpenOldOverlay(ExecutorContext& c, uint32_t* index) {
   old_overlay.used = true;
   for (uint32_t i = 0; i < r.lowers.count; ++i) {
     *index = i;
-    const int fd = sys::OpenTree(AT_FDCWD, c.String(PlanTable(c.plan, r.lowers)[i]), OPEN_TREE_CLONE);
+    const int fd =
+        sys::OpenTree(AT_FDCWD, c.String(PlanTable(c.plan, r.lowers)[i]), OPEN_TREE_CLONE);
     if (fd < 0 || sys::MountSetattr(fd, "", 0, 0, 0, kPrivate) != 0) return false;
     old_overlay.lowers[i] = fd;
   }
@@ -280,8 +280,8 @@ bool OpenOldOverlay(ExecutorContext& c, uint32_t* index) {
   const char* upper = c.String(r.upper);
   const char* work = c.String(r.work);
   const size_t parent = static_cast<size_t>(strrchr(upper, '/') - upper);
-  if (parent != static_cast<size_t>(strrchr(work, '/') - work) || memcmp(upper, work, parent) != 0 ||
-      parent >= sizeof c.path) {
+  if (parent != static_cast<size_t>(strrchr(work, '/') - work) ||
+      memcmp(upper, work, parent) != 0 || parent >= sizeof c.path) {
     errno = EXDEV;
     return false;
   }
@@ -331,7 +331,8 @@ void MountOldOverlay(ExecutorContext& c) {
     out = Append(Append(out, ",workdir=/u"), work);
   }
   if (const char* more = c.String(r.options)) {
-    if (out - options + strlen(more) + 2 >= sizeof c.path2) Fail(c, Step::kOverlay, 0, ENAMETOOLONG);
+    if (out - options + strlen(more) + 2 >= sizeof c.path2)
+      Fail(c, Step::kOverlay, 0, ENAMETOOLONG);
     Append(Append(out, ","), more);
   }
   if (sys::Mount("overlay", "/rootfs", "overlay", 0, options) != 0)
@@ -447,21 +448,31 @@ int ProcMount(ExecutorContext& c, const PlanMount& m) {
 int CreateMount(ExecutorContext& c, const PlanMount& m) {
   const char* options = c.String(m.options);
   switch (m.kind) {
-    case MountKind::kProc: return ProcMount(c, m);
-    case MountKind::kSysfs: return NewMount("sysfs", options, m.attr_set);
+    case MountKind::kProc:
+      return ProcMount(c, m);
+    case MountKind::kSysfs:
+      return NewMount("sysfs", options, m.attr_set);
     // Made read-only at the end (SealMounts): mounts and devices are to be made below it.
-    case MountKind::kTmpfs: return NewMount("tmpfs", options, m.attr_set & ~uint64_t{MOUNT_ATTR_RDONLY});
-    case MountKind::kDevpts: return NewMount("devpts", options, m.attr_set);
-    case MountKind::kMqueue: return NewMount("mqueue", options, m.attr_set);
-    case MountKind::kCgroup1: return NewMount("cgroup", options, m.attr_set);
-    case MountKind::kCgroup2: return NewMount("cgroup2", options, m.attr_set);
-    case MountKind::kOther: return NewMount(c.String(m.source), options, m.attr_set);
+    case MountKind::kTmpfs:
+      return NewMount("tmpfs", options, m.attr_set & ~uint64_t{MOUNT_ATTR_RDONLY});
+    case MountKind::kDevpts:
+      return NewMount("devpts", options, m.attr_set);
+    case MountKind::kMqueue:
+      return NewMount("mqueue", options, m.attr_set);
+    case MountKind::kCgroup1:
+      return NewMount("cgroup", options, m.attr_set);
+    case MountKind::kCgroup2:
+      return NewMount("cgroup2", options, m.attr_set);
+    case MountKind::kOther:
+      return NewMount(c.String(m.source), options, m.attr_set);
     case MountKind::kPodShm: {
       const int fd = sys::OpenTree(AT_FDCWD, "/shm", OPEN_TREE_CLONE);
-      if (fd >= 0 && sys::MountSetattr(fd, "", 0, m.attr_set, m.attr_clear, kPrivate) != 0) return -1;
+      if (fd >= 0 && sys::MountSetattr(fd, "", 0, m.attr_set, m.attr_clear, kPrivate) != 0)
+        return -1;
       return fd;
     }
-    case MountKind::kBind: break;
+    case MountKind::kBind:
+      break;
   }
   errno = EINVAL;
   return -1;
@@ -616,7 +627,8 @@ void OpenTerminal(ExecutorContext& c, bool attach_console) {
   const int master = openat(c.devpts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
   struct stat st;
   // 5:2 is ptmx (Documentation/admin-guide/devices.txt).
-  if (master < 0 || fstat(master, &st) != 0 || st.st_rdev != makedev(5, 2)) Fail(c, Step::kTerminal, 1);
+  if (master < 0 || fstat(master, &st) != 0 || st.st_rdev != makedev(5, 2))
+    Fail(c, Step::kTerminal, 1);
   int unlock = 0;
   unsigned number = 0;
   if (ioctl(master, TIOCSPTLCK, &unlock) != 0 || ioctl(master, TIOCGPTN, &number) != 0)
@@ -671,9 +683,9 @@ void MaskPaths(ExecutorContext& c) {
     if (fstatat(target, "", &st, AT_EMPTY_PATH) != 0) Fail(c, Step::kMaskedPath, i);
     const bool directory = S_ISDIR(st.st_mode);
     if (directory && c.empty_mount < 0) {
-      c.empty_mount = NewMount("tmpfs", "size=0k,nr_inodes=1,mode=555",
-                               MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-                                   MOUNT_ATTR_NOEXEC);
+      c.empty_mount =
+          NewMount("tmpfs", "size=0k,nr_inodes=1,mode=555",
+                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     }
     const int mask = directory ? c.empty_mount : c.null_mount;
     if (mask < 0 || !AttachClone(mask, directory ? &empty_attached : &null_attached, target))

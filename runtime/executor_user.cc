@@ -137,7 +137,8 @@ void ScanGroups(int root, GroupScan* scan, ProcessUser* user) {
       delimiter = reader.Next();
       if (field == 0) named = scan->wanted != nullptr && strcmp(reader.text(), scan->wanted) == 0;
       if (field == 2) good = ParseId(reader.text(), &gid);
-      if (field == 3 && scan->member != nullptr && strcmp(reader.text(), scan->member) == 0) member = true;
+      if (field == 3 && scan->member != nullptr && strcmp(reader.text(), scan->member) == 0)
+        member = true;
       if (delimiter == '\n' || delimiter == 0) break;
       if (delimiter == ':') ++field;
     }

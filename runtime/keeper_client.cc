@@ -52,10 +52,11 @@ namespace {
 bool WaitReadable(int fd, absl::Time deadline) {
   for (;;) {
     const absl::Duration left = deadline - absl::Now();
-    const int64_t ms = deadline == absl::InfiniteFuture()
-                           ? -1
-                           : std::clamp<int64_t>(absl::ToInt64Milliseconds(left + absl::Microseconds(999)),
-                                                 0, 1 << 30);
+    const int64_t ms =
+        deadline == absl::InfiniteFuture()
+            ? -1
+            : std::clamp<int64_t>(absl::ToInt64Milliseconds(left + absl::Microseconds(999)), 0,
+                                  1 << 30);
     pollfd p{fd, POLLIN, 0};
     const int n = poll(&p, 1, static_cast<int>(ms));
     if (n > 0) return true;
@@ -128,18 +129,26 @@ absl::Status CheckId(const ContainerId& id) {
 // An answer whose failure, if any, is about the request itself.
 absl::Status RequestStatus(int error, const ContainerId& id) {
   switch (error) {
-    case 0: return absl::OkStatus();
-    case ESRCH: return absl::NotFoundError(absl::StrCat("container ", id.str(), " is unknown to its keeper"));
-    case EEXIST: return absl::AlreadyExistsError(absl::StrCat("container ", id.str(), " exists"));
+    case 0:
+      return absl::OkStatus();
+    case ESRCH:
+      return absl::NotFoundError(absl::StrCat("container ", id.str(), " is unknown to its keeper"));
+    case EEXIST:
+      return absl::AlreadyExistsError(absl::StrCat("container ", id.str(), " exists"));
     case EALREADY:
-      return absl::FailedPreconditionError(absl::StrCat("container ", id.str(), " is in another state"));
-    case EBUSY: return absl::FailedPreconditionError(absl::StrCat("container ", id.str(), " is running"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("container ", id.str(), " is in another state"));
+    case EBUSY:
+      return absl::FailedPreconditionError(absl::StrCat("container ", id.str(), " is running"));
     case ECHILD:
       return absl::UnavailableError(absl::StrCat("container ", id.str(), ": its process has died"));
-    case ECANCELED: return absl::CancelledError(absl::StrCat("container ", id.str(), " is being removed"));
+    case ECANCELED:
+      return absl::CancelledError(absl::StrCat("container ", id.str(), " is being removed"));
     case EPROTONOSUPPORT:
-      return absl::FailedPreconditionError("the keeper is of another version and must be re-executed");
-    default: return ErrnoStatusOf(error, absl::StrCat("keeper of container ", id.str()));
+      return absl::FailedPreconditionError(
+          "the keeper is of another version and must be re-executed");
+    default:
+      return ErrnoStatusOf(error, absl::StrCat("keeper of container ", id.str()));
   }
 }
 
@@ -164,7 +173,8 @@ int64_t MonotonicDeadline(absl::Time deadline) {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   const int64_t left = absl::ToInt64Nanoseconds(deadline - absl::Now());
-  return std::max<int64_t>(1, now.tv_sec * int64_t{1000000000} + now.tv_nsec + std::max<int64_t>(0, left));
+  return std::max<int64_t>(
+      1, now.tv_sec * int64_t{1000000000} + now.tv_nsec + std::max<int64_t>(0, left));
 }
 
 }  // namespace
@@ -181,7 +191,8 @@ Keeper::~Keeper() = default;
 // SEQPACKET: a request is one message, so threads may send at the same time.
 absl::StatusOr<UniqueFd> Keeper::Send(const Request& request) const {
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return ErrnoStatus("socketpair");
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return ErrnoStatus("socketpair");
   UniqueFd ours(pair[0]), theirs(pair[1]);
   int fds[kMaxRequestFds] = {theirs.get()};
   std::copy_n(request.fds, request.fd_count, fds + 1);
@@ -213,9 +224,11 @@ absl::StatusOr<UniqueFd> Keeper::Send(const Request& request) const {
 absl::StatusOr<Keeper::Reply> Keeper::Call(const Request& request, absl::Time deadline) const {
   ASSIGN_OR_RETURN(UniqueFd socket, Send(request));
   if (!WaitReadable(socket.get(), deadline))
-    return absl::DeadlineExceededError(absl::StrCat("keeper of pod ", pod_.str(), " did not answer in time"));
+    return absl::DeadlineExceededError(
+        absl::StrCat("keeper of pod ", pod_.str(), " did not answer in time"));
   absl::StatusOr<Reply> reply(absl::in_place);
-  const ssize_t n = ReceiveWithFd(socket.get(), &reply->message, sizeof reply->message, &reply->passed, 0);
+  const ssize_t n =
+      ReceiveWithFd(socket.get(), &reply->message, sizeof reply->message, &reply->passed, 0);
   if (n <= 0) return absl::UnavailableError(absl::StrCat("keeper of pod ", pod_.str(), " is gone"));
   if (!ReplyIsValid(reply->message, static_cast<size_t>(n)))
     return absl::InternalError(absl::StrCat("keeper of pod ", pod_.str(), ": malformed answer"));
@@ -280,16 +293,19 @@ absl::StatusOr<std::unique_ptr<Keeper::ExecSession>> Keeper::StartExec(const Con
 
 absl::StatusOr<std::unique_ptr<Keeper::ExecSession>> Keeper::Exec(const ContainerId& id,
                                                                   absl::string_view plan,
-                                                                  ExecStdio stdio, absl::Time deadline) {
+                                                                  ExecStdio stdio,
+                                                                  absl::Time deadline) {
   const bool terminal = plan.size() >= sizeof(Plan) &&
                         (reinterpret_cast<const Plan*>(plan.data())->flags & kPlanTerminal) != 0;
   ASSIGN_OR_RETURN(auto session, StartExec(id, plan, std::move(stdio), deadline));
   if (!terminal) return session;
-  if (!WaitReadable(session->fd(), deadline)) return absl::DeadlineExceededError("exec: no terminal in time");
+  if (!WaitReadable(session->fd(), deadline))
+    return absl::DeadlineExceededError("exec: no terminal in time");
   KeeperReply reply;
   // Anything but kExecStarted is the exec's end, which Wait reads.
   ssize_t n = recv(session->fd(), &reply, sizeof reply, MSG_PEEK);
-  if (n > 0 && ReplyIsValid(reply, static_cast<size_t>(n)) && reply.kind == ReplyKind::kExecStarted) {
+  if (n > 0 && ReplyIsValid(reply, static_cast<size_t>(n)) &&
+      reply.kind == ReplyKind::kExecStarted) {
     ReceiveWithFd(session->fd(), &reply, sizeof reply, &session->terminal_, 0);
     session->pid_ = reply.pid;
   }
@@ -302,7 +318,8 @@ absl::StatusOr<int> Keeper::ExecSession::Wait(absl::Time deadline) {
   UniqueFd ignored;
   const ssize_t n = ReceiveWithFd(fd(), &reply, sizeof reply, &ignored, 0);
   if (n <= 0) return absl::UnavailableError("exec: the keeper is gone");
-  if (!ReplyIsValid(reply, static_cast<size_t>(n))) return absl::InternalError("exec: malformed answer");
+  if (!ReplyIsValid(reply, static_cast<size_t>(n)))
+    return absl::InternalError("exec: malformed answer");
   pid_ = reply.pid;
   if (reply.error == ETIMEDOUT && reply.failure.step == 0)
     return absl::DeadlineExceededError("exec: killed at its deadline");
@@ -347,8 +364,8 @@ absl::StatusOr<std::pair<UniqueFd, UniqueFd>> MakePipe() {
 
 }  // namespace
 
-absl::StatusOr<ExecResult> Keeper::ExecSync(const ContainerId& id, absl::string_view plan, size_t limit,
-                                            absl::Time deadline) {
+absl::StatusOr<ExecResult> Keeper::ExecSync(const ContainerId& id, absl::string_view plan,
+                                            size_t limit, absl::Time deadline) {
   ExecResult result;
   ASSIGN_OR_RETURN(auto out, MakePipe());
   ASSIGN_OR_RETURN(auto err, MakePipe());
@@ -361,15 +378,18 @@ absl::StatusOr<ExecResult> Keeper::ExecSync(const ContainerId& id, absl::string_
   // The keeper kills the tree at the deadline; a little later it is taken for dead.
   const absl::Time give_up = deadline + absl::Seconds(10);
   for (;;) {
-    pollfd p[3] = {{session->fd(), POLLIN, 0},
-                   {collectors[0].fd.get(), POLLIN, 0},  // -1 once it is at its end: ignored by poll
-                   {collectors[1].fd.get(), POLLIN, 0}};
+    pollfd p[3] = {
+        {session->fd(), POLLIN, 0},
+        {collectors[0].fd.get(), POLLIN, 0},  // -1 once it is at its end: ignored by poll
+        {collectors[1].fd.get(), POLLIN, 0}};
     const int64_t left = absl::ToInt64Milliseconds(give_up - absl::Now());
-    const int n = poll(p, 3, deadline == absl::InfiniteFuture()
-                                 ? -1
-                                 : static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
+    const int n = poll(p, 3,
+                       deadline == absl::InfiniteFuture()
+                           ? -1
+                           : static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
     if (n < 0 && errno != EINTR) return ErrnoStatus("poll");
-    if (n == 0 && absl::Now() >= give_up) return absl::DeadlineExceededError("exec: the keeper does not answer");
+    if (n == 0 && absl::Now() >= give_up)
+      return absl::DeadlineExceededError("exec: the keeper does not answer");
     if (n <= 0) continue;
     for (int i = 0; i < 2; ++i) {
       if (p[i + 1].revents != 0 && !collectors[i].ReadOnce()) collectors[i].fd.reset();
@@ -408,11 +428,14 @@ absl::StatusOr<std::vector<KeptContainer>> Keeper::List(absl::Time deadline) {
   std::vector<KeptContainer> containers;
   for (;;) {
     if (!WaitReadable(socket.get(), deadline))
-      return absl::DeadlineExceededError(absl::StrCat("keeper of pod ", pod_.str(), " did not answer in time"));
+      return absl::DeadlineExceededError(
+          absl::StrCat("keeper of pod ", pod_.str(), " did not answer in time"));
     KeeperReply m;
     const ssize_t n = recv(socket.get(), &m, sizeof m, 0);
-    if (n <= 0) return absl::UnavailableError(absl::StrCat("keeper of pod ", pod_.str(), " is gone"));
-    if (!ReplyIsValid(m, static_cast<size_t>(n)) || (m.kind == ReplyKind::kListEntry && !KeeperIdIsValid(m.id)))
+    if (n <= 0)
+      return absl::UnavailableError(absl::StrCat("keeper of pod ", pod_.str(), " is gone"));
+    if (!ReplyIsValid(m, static_cast<size_t>(n)) ||
+        (m.kind == ReplyKind::kListEntry && !KeeperIdIsValid(m.id)))
       return absl::InternalError(absl::StrCat("keeper of pod ", pod_.str(), ": malformed answer"));
     if (m.kind != ReplyKind::kListEntry) break;
     KeptContainer c;
@@ -439,7 +462,8 @@ absl::Status Keeper::Reexec(int binary, absl::Time deadline) {
 absl::Status Keeper::Shutdown(absl::Time deadline) {
   ASSIGN_OR_RETURN(const Reply reply, Call(Request(RequestType::kShutdown, ""), deadline));
   if (reply.message.error == EBUSY)
-    return absl::FailedPreconditionError(absl::StrCat("pod ", pod_.str(), " has running containers"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("pod ", pod_.str(), " has running containers"));
   if (reply.message.error != 0) return ErrnoStatusOf(reply.message.error, "shutdown of the keeper");
   if (!WaitReadable(pidfd(), deadline))
     return absl::DeadlineExceededError(absl::StrCat("keeper of pod ", pod_.str(), " does not end"));
@@ -464,12 +488,17 @@ absl::StatusOr<std::unique_ptr<KeeperWatcher>> KeeperWatcher::Start(KeeperObserv
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.fd = wake.get();
-  if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) return ErrnoStatus("epoll_ctl");
-  return std::unique_ptr<KeeperWatcher>(new KeeperWatcher(observer, std::move(epoll), std::move(wake)));
+  if (epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0)
+    return ErrnoStatus("epoll_ctl");
+  return std::unique_ptr<KeeperWatcher>(
+      new KeeperWatcher(observer, std::move(epoll), std::move(wake)));
 }
 
 KeeperWatcher::KeeperWatcher(KeeperObserver* observer, UniqueFd epoll, UniqueFd wake)
-    : observer_(observer), epoll_(std::move(epoll)), wake_(std::move(wake)), thread_([this] { Run(); }) {}
+    : observer_(observer),
+      epoll_(std::move(epoll)),
+      wake_(std::move(wake)),
+      thread_([this] { Run(); }) {}
 
 KeeperWatcher::~KeeperWatcher() {
   {
@@ -568,11 +597,13 @@ absl::StatusOr<std::vector<std::pair<ContainerId, ExitRecord>>> ReadExitRecords(
   std::vector<std::pair<ContainerId, ExitRecord>> records;
   for (const std::string& name : names) {
     if (name.compare(0, strlen(kExitRecordPrefix), kExitRecordPrefix) != 0) continue;
-    const absl::StatusOr<std::string> bytes = ReadFile(absl::StrCat(state_directory, "/", name), 4096);
+    const absl::StatusOr<std::string> bytes =
+        ReadFile(absl::StrCat(state_directory, "/", name), 4096);
     KeeperExit record;
     if (!bytes.ok() || bytes->size() != sizeof record) continue;
     std::memcpy(&record, bytes->data(), sizeof record);
-    if (!ExitIsValid(record, sizeof record) || absl::StrCat(kExitRecordPrefix, record.id) != name) continue;
+    if (!ExitIsValid(record, sizeof record) || absl::StrCat(kExitRecordPrefix, record.id) != name)
+      continue;
     records.emplace_back(ContainerId(record.id), ToExitRecord(record));
   }
   return records;

@@ -40,7 +40,8 @@ namespace berth {
 
 struct KeeperOptions {
   PodId pod;
-  std::string state_directory;  // exists, mode 0700, on a tmpfs or local disk; the keeper's socket goes there
+  std::string
+      state_directory;  // exists, mode 0700, on a tmpfs or local disk; the keeper's socket goes there
   // The pod's network namespace: a pinned one to join (`/run/netns/NAME`), else a new one if `new_net`
   // (with lo down), else the host's.
   std::string netns_path;
@@ -78,10 +79,12 @@ struct ExitRecord {
   int exit_code = 255;  // as a shell: 128 + signal if killed
   int signal = 0;
   bool oom_killed = false;
-  bool started = false;  // false: execve failed (exit code 128). A process that dies at its gate leaves
-                         // no record: the keeper forgets it, and it can be made again
-  bool log_lost = false;  // some output was not in the log when the record was written: its disk is full,
-                          // broken, or didn't take it within two seconds
+  bool started =
+      false;  // false: execve failed (exit code 128). A process that dies at its gate leaves
+              // no record: the keeper forgets it, and it can be made again
+  bool log_lost =
+      false;  // some output was not in the log when the record was written: its disk is full,
+              // broken, or didn't take it within two seconds
   absl::Time started_at;
   absl::Time finished_at;
 };
@@ -124,7 +127,8 @@ class Keeper {
   // Unavailable if there is no process at the gate (it died there, or the id is unknown);
   // FailedPrecondition if it was started before or is dead.
   // `*pid`, if wanted: the container's process. It is not the one of Create if the plan asks for a hop.
-  absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline, pid_t* pid = nullptr);
+  absl::Status Start(const ContainerId& id, UniqueFd log, absl::Time deadline,
+                     pid_t* pid = nullptr);
 
   // Runs a plan with kPlanExec in the container. The stdio descriptors become the process' own
   // (invalid ones: /dev/null). Its whole tree is killed at the deadline, or when the session goes.
@@ -165,8 +169,9 @@ class Keeper {
   struct Request;
   absl::StatusOr<UniqueFd> Send(const Request& request) const;
   absl::StatusOr<Reply> Call(const Request& request, absl::Time deadline) const;
-  absl::StatusOr<std::unique_ptr<ExecSession>> StartExec(const ContainerId& id, absl::string_view plan,
-                                                         ExecStdio stdio, absl::Time deadline) const;
+  absl::StatusOr<std::unique_ptr<ExecSession>> StartExec(const ContainerId& id,
+                                                         absl::string_view plan, ExecStdio stdio,
+                                                         absl::Time deadline) const;
 
   const PodId pod_;
   const std::string state_directory_;
@@ -211,7 +216,8 @@ class KeeperLauncher {
 
   // Connects to the keeper of `state_directory` after a restart of the daemon. NotFound if there is no
   // socket or nobody listens.
-  absl::StatusOr<std::shared_ptr<Keeper>> Adopt(const PodId& pod, const std::string& state_directory,
+  absl::StatusOr<std::shared_ptr<Keeper>> Adopt(const PodId& pod,
+                                                const std::string& state_directory,
                                                 absl::Time deadline);
 
   // Replaces the keeper's program by this launcher's, if it is another (Keeper::Reexec): that is how a

@@ -54,8 +54,8 @@ int BecomeTinyNamespace() {
   const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   if (mount < 0 || sys::MoveMount(mount, AT_FDCWD, "/") != 0 || fchdir(mount) != 0) return errno;
   if (sys::PivotRoot(".", ".") != 0 || sys::Unmount(".", sys::kMntDetach) != 0) return errno;
-  if (mkdir("/rootfs", 0700) != 0 || mkdir("/shm", 0700) != 0 || mkdir("/proc", 0700) != 0 || mkdir("/u", 0700) != 0 ||
-      mkdir("/l", 0700) != 0) {
+  if (mkdir("/rootfs", 0700) != 0 || mkdir("/shm", 0700) != 0 || mkdir("/proc", 0700) != 0 ||
+      mkdir("/u", 0700) != 0 || mkdir("/l", 0700) != 0) {
     return errno;
   }
   for (int i = 0; i < 128; ++i) {
@@ -72,7 +72,8 @@ int BecomeTinyNamespace() {
 
 absl::StatusOr<UniqueFd> MakeTinyNamespace() {
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return ErrnoStatus("socketpair");
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return ErrnoStatus("socketpair");
   UniqueFd ours(pair[0]), theirs(pair[1]);
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus("fork");
@@ -87,9 +88,9 @@ absl::StatusOr<UniqueFd> MakeTinyNamespace() {
   theirs.reset();
   int error = EIO;
   if (read(ours.get(), &error, sizeof error) != sizeof error) error = EIO;
-  absl::StatusOr<UniqueFd> ns =
-      error != 0 ? ErrnoStatusOf(error, "making a mount namespace")
-                 : OpenFile(absl::StrCat("/proc/", pid, "/ns/mnt"), O_RDONLY);
+  absl::StatusOr<UniqueFd> ns = error != 0
+                                    ? ErrnoStatusOf(error, "making a mount namespace")
+                                    : OpenFile(absl::StrCat("/proc/", pid, "/ns/mnt"), O_RDONLY);
   (void)!write(ours.get(), "", 1);
   waitpid(pid, nullptr, 0);
   return ns;
@@ -134,17 +135,34 @@ absl::Status SetupStatus(const KeeperOptions& options, const std::vector<std::st
     case SetupStep::kCgroup:
       what = absl::StrCat("join cgroup ", f.index < cgroups.size() ? cgroups[f.index] : "");
       break;
-    case SetupStep::kJoinNetwork: what = absl::StrCat("join network namespace ", options.netns_path); break;
-    case SetupStep::kUnshare: what = "unshare the pod's namespaces"; break;
-    case SetupStep::kHostname: what = absl::StrCat("set host name ", options.hostname); break;
-    case SetupStep::kSysctl:
-      what = absl::StrCat("write sysctl ", f.index < options.sysctls.size() ? options.sysctls[f.index].first : "");
+    case SetupStep::kJoinNetwork:
+      what = absl::StrCat("join network namespace ", options.netns_path);
       break;
-    case SetupStep::kSharedMemory: what = "mount /dev/shm"; break;
-    case SetupStep::kMountNamespace: what = "make the pod's mount namespace"; break;
-    case SetupStep::kPodInit: what = "start the pod's init"; break;
-    case SetupStep::kSocket: what = absl::StrCat("listen in ", options.state_directory); break;
-    default: what = "start"; break;
+    case SetupStep::kUnshare:
+      what = "unshare the pod's namespaces";
+      break;
+    case SetupStep::kHostname:
+      what = absl::StrCat("set host name ", options.hostname);
+      break;
+    case SetupStep::kSysctl:
+      what = absl::StrCat("write sysctl ",
+                          f.index < options.sysctls.size() ? options.sysctls[f.index].first : "");
+      break;
+    case SetupStep::kSharedMemory:
+      what = "mount /dev/shm";
+      break;
+    case SetupStep::kMountNamespace:
+      what = "make the pod's mount namespace";
+      break;
+    case SetupStep::kPodInit:
+      what = "start the pod's init";
+      break;
+    case SetupStep::kSocket:
+      what = absl::StrCat("listen in ", options.state_directory);
+      break;
+    default:
+      what = "start";
+      break;
   }
   return ErrnoStatusOf(f.error, absl::StrCat("keeper of pod ", options.pod.str(), ": ", what));
 }
@@ -153,7 +171,11 @@ absl::Status WaitForReady(int control, absl::Time deadline, KeeperEvent* ready) 
   pollfd p{control, POLLIN, 0};
   const int64_t left = absl::ToInt64Milliseconds(deadline - absl::Now() + absl::Microseconds(999));
   int n;
-  do n = poll(&p, 1, deadline == absl::InfiniteFuture() ? -1 : static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
+  do
+    n = poll(&p, 1,
+             deadline == absl::InfiniteFuture()
+                 ? -1
+                 : static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
   while (n < 0 && errno == EINTR);
   if (n == 0) return absl::DeadlineExceededError("keeper: not ready in time");
   const ssize_t size = recv(control, ready, sizeof *ready, 0);
@@ -222,8 +244,8 @@ KeeperLauncher::KeeperLauncher(UniqueFd binary, UniqueFd tiny_namespace, UniqueF
       null_(std::move(null)),
       cgroups_(std::move(cgroups)) {}
 
-absl::StatusOr<std::unique_ptr<KeeperLauncher>> KeeperLauncher::Make(const std::string& binary_path,
-                                                                     std::vector<std::string> cgroups) {
+absl::StatusOr<std::unique_ptr<KeeperLauncher>> KeeperLauncher::Make(
+    const std::string& binary_path, std::vector<std::string> cgroups) {
   ASSIGN_OR_RETURN_WITH(UniqueFd binary, SealedCopy(binary_path), "keeper program");
   ASSIGN_OR_RETURN(UniqueFd tiny, MakeTinyNamespace());
   ASSIGN_OR_RETURN(UniqueFd null, OpenFile("/dev/null", O_RDWR));
@@ -238,7 +260,8 @@ absl::StatusOr<std::shared_ptr<Keeper>> KeeperLauncher::Spawn(const KeeperOption
                                                               absl::Time deadline) {
   ASSIGN_OR_RETURN(const std::string parameters, EncodeParameters(options, cgroups_));
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return ErrnoStatus("socketpair");
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return ErrnoStatus("socketpair");
   UniqueFd control(pair[0]);
   ASSIGN_OR_RETURN(UniqueFd theirs, Raise(UniqueFd(pair[1])));
   ASSIGN_OR_RETURN(UniqueFd state, OpenFile(options.state_directory, O_PATH | O_DIRECTORY));
@@ -272,7 +295,8 @@ absl::StatusOr<std::shared_ptr<Keeper>> KeeperLauncher::Spawn(const KeeperOption
       new Keeper(options.pod, options.state_directory, pid, std::move(pidfd), std::move(control)));
   KeeperEvent ready;
   absl::Status status = WaitForReady(keeper->control_.get(), deadline, &ready);
-  if (status.ok() && ready.failure.step != 0) status = SetupStatus(options, cgroups_, ready.failure);
+  if (status.ok() && ready.failure.step != 0)
+    status = SetupStatus(options, cgroups_, ready.failure);
   if (!status.ok()) {
     keeper->Kill();
     unlink(absl::StrCat(options.state_directory, "/", kKeeperSocketName).c_str());
@@ -308,9 +332,11 @@ absl::StatusOr<std::shared_ptr<Keeper>> KeeperLauncher::Adopt(const PodId& pod,
   }
   ucred peer{};
   socklen_t size = sizeof peer;
-  if (getsockopt(control.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return ErrnoStatus("SO_PEERCRED");
+  if (getsockopt(control.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    return ErrnoStatus("SO_PEERCRED");
   KeeperEvent ready;
-  RETURN_IF_ERROR_WITH(WaitForReady(control.get(), deadline, &ready), absl::StrCat("pod ", pod.str()));
+  RETURN_IF_ERROR_WITH(WaitForReady(control.get(), deadline, &ready),
+                       absl::StrCat("pod ", pod.str()));
   // The listener's credentials are the keeper's; it answered, so it lives and the pid is its own.
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, peer.pid, 0)));
   if (!pidfd.valid()) return ErrnoStatus("pidfd_open");

@@ -15,11 +15,11 @@ inline constexpr char kPodShmType[] = "berth.pod-shm";
 
 struct MountOptions {
   bool bind = false;
-  uint64_t attr_set = 0;    // MOUNT_ATTR_*
-  uint64_t attr_clear = 0;  // what "rw", "suid", "exec" … undo
-  uint32_t propagation = 0; // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0: not said
-  uint32_t flags = 0;       // MountFlag of runtime/plan.h
-  std::string data;         // the file system's own, by commas
+  uint64_t attr_set = 0;     // MOUNT_ATTR_*
+  uint64_t attr_clear = 0;   // what "rw", "suid", "exec" … undo
+  uint32_t propagation = 0;  // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0: not said
+  uint32_t flags = 0;        // MountFlag of runtime/plan.h
+  std::string data;          // the file system's own, by commas
 };
 
 // A later option overrides an earlier one. Unimplemented for idmap and unbindable, InvalidArgument for

@@ -19,7 +19,8 @@ class Validator {
   template <typename T>
   bool Bounds(Table<T> t, uint32_t max) const {
     if (t.count == 0) return true;
-    if (t.count > max || t.offset < sizeof(Plan) || t.offset % 8 != 0 || t.offset > size_) return false;
+    if (t.count > max || t.offset < sizeof(Plan) || t.offset % 8 != 0 || t.offset > size_)
+      return false;
     return static_cast<uint64_t>(t.count) * sizeof(T) <= size_ - t.offset;
   }
   template <typename T, typename Check>
@@ -61,7 +62,8 @@ const char* CheckRootfs(const Validator& v, const Plan& plan) {
   const PlanRootfs& r = plan.rootfs;
   const bool exec = (plan.flags & kPlanExec) != 0;
   if (exec != (r.kind == RootfsKind::kNone)) return "rootfs.kind";
-  if (static_cast<uint32_t>(r.kind) > static_cast<uint32_t>(RootfsKind::kBind)) return "rootfs.kind";
+  if (static_cast<uint32_t>(r.kind) > static_cast<uint32_t>(RootfsKind::kBind))
+    return "rootfs.kind";
   if (!v.Each(r.lowers, kMaxPlanLowers, [&](Str s) { return v.Path(s); })) return "rootfs.lowers";
   if (!exec && r.lowers.count == 0) return "rootfs.lowers";
   if (r.upper != 0 && !v.Path(r.upper)) return "rootfs.upper";
@@ -83,10 +85,12 @@ const char* ValidatePlan(const void* data, size_t size) {
   const Validator v(base, plan.size);
   const uint32_t many = kMaxPlanSize;
 
-  if (static_cast<uint32_t>(plan.pid_mode) > static_cast<uint32_t>(PidMode::kTarget)) return "pid_mode";
+  if (static_cast<uint32_t>(plan.pid_mode) > static_cast<uint32_t>(PidMode::kTarget))
+    return "pid_mode";
   if (!v.Optional(plan.pid_target)) return "pid_target";
   if (plan.pid_mode == PidMode::kTarget && !v.Required(plan.pid_target)) return "pid_target";
-  if (!v.Each(plan.cgroups, 64, [&](const PlanCgroup& c) { return v.Path(c.path); })) return "cgroups";
+  if (!v.Each(plan.cgroups, 64, [&](const PlanCgroup& c) { return v.Path(c.path); }))
+    return "cgroups";
   if (const char* field = CheckRootfs(v, plan)) return field;
   if (!v.Each(plan.mounts, kMaxPlanMounts, [&](const PlanMount& m) { return MountIsValid(v, m); }))
     return "mounts";
@@ -98,7 +102,8 @@ const char* ValidatePlan(const void* data, size_t size) {
   if (!v.Each(plan.masked_paths, 4096, [&](Str s) { return v.Path(s); })) return "masked_paths";
   if (!v.Each(plan.readonly_paths, 4096, [&](Str s) { return v.Path(s); })) return "readonly_paths";
   if (!v.Each(plan.sysctls, 4096, [&](const PlanSysctl& s) {
-        return v.Required(s.path) && RelativeKey(base + s.path) && v.Optional(s.value) && s.value != 0;
+        return v.Required(s.path) && RelativeKey(base + s.path) && v.Optional(s.value) &&
+               s.value != 0;
       }))
     return "sysctls";
   if (!v.Bounds(plan.rlimits, 64)) return "rlimits";

@@ -40,18 +40,18 @@ struct Table {
 
 // Plan::flags.
 enum PlanFlag : uint32_t {
-  kPlanExec = 1u << 0,             // joins a running container: no rootfs, mounts, devices
-  kPlanTerminal = 1u << 1,         // stdio is a terminal of the container's own devpts
-  kPlanStdin = 1u << 2,            // a container's stdin is held open by the keeper
-  kPlanStdinOnce = 1u << 3,        // ... until its first client has left
+  kPlanExec = 1u << 0,       // joins a running container: no rootfs, mounts, devices
+  kPlanTerminal = 1u << 1,   // stdio is a terminal of the container's own devpts
+  kPlanStdin = 1u << 2,      // a container's stdin is held open by the keeper
+  kPlanStdinOnce = 1u << 3,  // ... until its first client has left
   kPlanNoNewPrivs = 1u << 4,
   kPlanReadonlyRootfs = 1u << 5,
   kPlanCgroupNamespace = 1u << 6,  // made after the cgroups were joined
   // Close every other descriptor before the PID namespace is entered: for containers with SYS_PTRACE,
   // privileged ones, and shared PID namespaces, whose processes could otherwise open them.
   kPlanHop = 1u << 7,
-  kPlanStrictGroups = 1u << 8,     // SupplementalGroupsPolicy Strict: /etc/group adds none
-  kPlanNewNet = 1u << 9,           // for a runtime without a pod: clone's own namespaces
+  kPlanStrictGroups = 1u << 8,  // SupplementalGroupsPolicy Strict: /etc/group adds none
+  kPlanNewNet = 1u << 9,        // for a runtime without a pod: clone's own namespaces
   kPlanNewIpc = 1u << 10,
   kPlanNewUts = 1u << 11,
 };
@@ -69,7 +69,8 @@ enum CgroupFlag : uint32_t {
   // Where an exec's own sub-cgroup is made, to find its descendants. At most one entry: the v2 one, or
   // in v1 the freezer's (or pids').
   kCgroupExecParent = 1u << 2,
-  kCgroupMemory = 1u << 3,   // where OOM kills are counted: memory.events (v2), memory.oom_control (v1)
+  kCgroupMemory =
+      1u << 3,  // where OOM kills are counted: memory.events (v2), memory.oom_control (v1)
 };
 
 // A directory of a cgroup that exists already; the process joins it through cgroup.procs.
@@ -86,33 +87,34 @@ enum class RootfsKind : uint32_t {
 
 struct PlanRootfs {
   RootfsKind kind;
-  uint32_t propagation;  // MS_PRIVATE, MS_SLAVE or MS_SHARED: of the container's mount tree; 0 is private
+  uint32_t
+      propagation;  // MS_PRIVATE, MS_SLAVE or MS_SHARED: of the container's mount tree; 0 is private
   Str upper;
   Str work;
-  Table<Str> lowers;     // absolute host paths
-  Str options;           // more overlay options, `key=value,key`: as "volatile"
+  Table<Str> lowers;  // absolute host paths
+  Str options;        // more overlay options, `key=value,key`: as "volatile"
   uint32_t reserved;
 };
 
 enum class MountKind : uint32_t {
-  kBind = 0,     // source: absolute host path (file or directory)
+  kBind = 0,  // source: absolute host path (file or directory)
   kProc = 1,
   kSysfs = 2,
   kTmpfs = 3,
-  kDevpts = 4,   // the container's terminal comes from the one at /dev/pts
+  kDevpts = 4,  // the container's terminal comes from the one at /dev/pts
   kMqueue = 5,
   kCgroup1 = 6,  // options name the controllers, as "cpu,cpuacct" or "none,name=systemd"
   kCgroup2 = 7,
-  kPodShm = 8,   // the pod's /dev/shm, that its keeper holds
-  kOther = 9,    // source: "TYPE" for fsopen, as "hugetlbfs"; options as usual, `source=` among them
+  kPodShm = 8,  // the pod's /dev/shm, that its keeper holds
+  kOther = 9,   // source: "TYPE" for fsopen, as "hugetlbfs"; options as usual, `source=` among them
 };
 
 enum MountFlag : uint32_t {
-  kMountRecursive = 1u << 0,       // rbind
-  kMountRecursiveAttr = 1u << 1,   // attr_set and attr_clear go to all mounts below, too (rro)
-  kMountCopyUp = 1u << 2,          // kTmpfs: tmpcopyup (the executor refuses it for now: ENOTSUP)
-  kMountOptional = 1u << 3,        // kBind: leave it out if the source does not exist
-  kMountTargetIsFile = 1u << 4,    // kind kOther only; for kBind the source decides
+  kMountRecursive = 1u << 0,      // rbind
+  kMountRecursiveAttr = 1u << 1,  // attr_set and attr_clear go to all mounts below, too (rro)
+  kMountCopyUp = 1u << 2,         // kTmpfs: tmpcopyup (the executor refuses it for now: ENOTSUP)
+  kMountOptional = 1u << 3,       // kBind: leave it out if the source does not exist
+  kMountTargetIsFile = 1u << 4,   // kind kOther only; for kBind the source decides
 };
 
 // One mount, made in the table's order. A missing target is made, as a directory, or as a file if the
@@ -126,7 +128,8 @@ struct PlanMount {
   uint32_t propagation;  // MS_SHARED (Bidirectional), MS_SLAVE (HostToContainer), MS_PRIVATE;
                          // 0 is private. Set recursively before the mount is attached
   uint64_t attr_set;     // MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC, _NOATIME ...
-  uint64_t attr_clear;   // (MOUNT_ATTR__ATIME is added by the executor when attr_set has an atime bit)
+  uint64_t
+      attr_clear;  // (MOUNT_ATTR__ATIME is added by the executor when attr_set has an atime bit)
 };
 
 // A node made with mknod in /dev (or wherever `path` says) after the mounts.
@@ -152,8 +155,8 @@ struct PlanSysctl {
 struct PlanRlimit {
   uint32_t resource;  // RLIMIT_*
   uint32_t reserved;
-  uint64_t soft;      // RLIM_INFINITY is ~0
-  uint64_t hard;      // without CAP_SYS_RESOURCE, clamped to the present hard limit
+  uint64_t soft;  // RLIM_INFINITY is ~0
+  uint64_t hard;  // without CAP_SYS_RESOURCE, clamped to the present hard limit
 };
 
 // Bit N is capability N. The executor intersects all with its own bounding set, and effective, permitted
@@ -176,18 +179,20 @@ struct PlanFilterInstruction {
 
 enum UserFlag : uint32_t {
   kUserHasUid = 1u << 0,  // `uid` counts; else `user` is looked up (name first, then a number)
-  kUserHasGid = 1u << 1,  // `gid` counts; else `group` is looked up, else the user's gid in /etc/passwd,
-                          // else 0
+  kUserHasGid =
+      1u << 1,  // `gid` counts; else `group` is looked up, else the user's gid in /etc/passwd,
+                // else 0
 };
 
 struct PlanUser {
   uint32_t flags;
   uint32_t uid;
   uint32_t gid;
-  Str user;                // looked up in the mounted rootfs' /etc/passwd
-  Str group;               // ... /etc/group
-  uint32_t umask;          // 022 as a rule
-  Table<uint32_t> groups;  // supplemental groups, added to those of /etc/group unless kPlanStrictGroups
+  Str user;        // looked up in the mounted rootfs' /etc/passwd
+  Str group;       // ... /etc/group
+  uint32_t umask;  // 022 as a rule
+  Table<uint32_t>
+      groups;  // supplemental groups, added to those of /etc/group unless kPlanStrictGroups
 };
 
 struct PlanIdMap {
@@ -240,7 +245,8 @@ struct Plan {
 static_assert(sizeof(PlanCgroup) == 8 && sizeof(PlanRootfs) == 32 && sizeof(PlanMount) == 40);
 static_assert(sizeof(PlanDevice) == 24 && sizeof(PlanSymlink) == 8 && sizeof(PlanSysctl) == 8);
 static_assert(sizeof(PlanRlimit) == 24 && sizeof(PlanCapabilities) == 40);
-static_assert(sizeof(PlanFilterInstruction) == 8 && sizeof(PlanUser) == 32 && sizeof(PlanIdMap) == 12);
+static_assert(sizeof(PlanFilterInstruction) == 8 && sizeof(PlanUser) == 32 &&
+              sizeof(PlanIdMap) == 12);
 static_assert(offsetof(Plan, capabilities) % 8 == 0 && sizeof(Plan) == 264);
 static_assert(__is_trivially_copyable(Plan) && __is_standard_layout(Plan));
 

@@ -89,9 +89,8 @@ absl::StatusOr<std::string> BuildPlan(const PlanContents& c) {
       c.symlinks, [&](const auto& s) { return PlanSymlink{w.Add(s.target), w.Add(s.path)}; });
   plan.masked_paths = w.AddStrings(c.masked_paths);
   plan.readonly_paths = w.AddStrings(c.readonly_paths);
-  plan.sysctls = w.AddEach(c.sysctls, [&](const auto& s) {
-    return PlanSysctl{w.Add(s.path), w.AddEvenEmpty(s.value)};
-  });
+  plan.sysctls = w.AddEach(
+      c.sysctls, [&](const auto& s) { return PlanSysctl{w.Add(s.path), w.AddEvenEmpty(s.value)}; });
   plan.rlimits = w.AddEach(
       c.rlimits, [&](const auto& r) { return PlanRlimit{r.resource, 0, r.soft, r.hard}; });
 

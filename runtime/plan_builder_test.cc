@@ -29,7 +29,9 @@ PlanContents Sample() {
   return c;
 }
 
-const Plan& AsPlan(const std::string& bytes) { return *reinterpret_cast<const Plan*>(bytes.data()); }
+const Plan& AsPlan(const std::string& bytes) {
+  return *reinterpret_cast<const Plan*>(bytes.data());
+}
 
 TEST(PlanBuilderTest, WhatWasPutInComesOut) {
   const std::string bytes = BuildPlan(Sample()).value();

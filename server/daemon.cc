@@ -123,14 +123,14 @@ absl::Status Daemon::Parts::OpenStorage() {
   deletions = std::make_unique<Timers>();
   ASSIGN_OR_RETURN(const std::string unpacker,
                    FindProgram(config.runtime.unpacker, "berth-unpack"));
-  ASSIGN_OR_RETURN(
-      overlay, OpenOverlayStore(*database, {.root = config.root,
-                                            .unpacker = unpacker,
-                                            .background =
-                                                [this](std::function<void()> work) {
-                                                  deletions->At(absl::Now(), std::move(work));
-                                                },
-                                            .adopt = report.rebuilt}));
+  ASSIGN_OR_RETURN(overlay, OpenOverlayStore(*database, {.root = config.root,
+                                                         .unpacker = unpacker,
+                                                         .background =
+                                                             [this](std::function<void()> work) {
+                                                               deletions->At(absl::Now(),
+                                                                             std::move(work));
+                                                             },
+                                                         .adopt = report.rebuilt}));
   pull_metrics = std::make_unique<PullMetrics>(&metrics);
   ImageServiceOptions options;
   options.root = config.root;
@@ -141,7 +141,8 @@ absl::Status Daemon::Parts::OpenStorage() {
   options.limits.tar_bytes = static_cast<uint64_t>(config.image.max_layer_bytes);
   options.limits.entries = static_cast<uint64_t>(config.image.max_layer_files);
   options.observer = pull_metrics.get();
-  ASSIGN_OR_RETURN(images, ImageService::Open(std::move(options), database.get(), &overlay->layers()));
+  ASSIGN_OR_RETURN(images,
+                   ImageService::Open(std::move(options), database.get(), &overlay->layers()));
   return absl::OkStatus();
 }
 
@@ -200,8 +201,8 @@ absl::Status Daemon::Parts::Serve() {
   RETURN_IF_ERROR(MakeDirectories(socket.substr(0, socket.rfind('/')), 0711));
   CriServerOptions options;
   options.address = socket;
-  ASSIGN_OR_RETURN(server, CriServer::Start(options, runtime_handler.get(), image_handler.get(),
-                                            rpc_log.get()));
+  ASSIGN_OR_RETURN(
+      server, CriServer::Start(options, runtime_handler.get(), image_handler.get(), rpc_log.get()));
   Recovery(node, containers.get(), sandboxes.get(), keepers.get()).Run();
   if (absl::Status collected = images->CollectGarbage(); !collected.ok()) {
     LogWarning("collect unused layers: ", collected.message(), ", ignoring");

@@ -40,21 +40,20 @@ RegistryAuth AuthOf(const cri::AuthConfig& auth) {
 std::string VerboseInfo(const Image& image) {
   nlohmann::json layers = nlohmann::json::array();
   for (const DiffId& layer : image.layers) layers.push_back(layer.str());
-  return nlohmann::json{
-      {"chainID", ""},
-      {"imageSpec",
-       {{"created", image.config.created},
-        {"architecture", image.config.architecture},
-        {"os", image.config.os},
-        {"config",
-         {{"User", image.config.user},
-          {"Env", image.config.env},
-          {"Entrypoint", image.config.entrypoint},
-          {"Cmd", image.config.cmd},
-          {"WorkingDir", image.config.working_dir},
-          {"StopSignal", image.config.stop_signal},
-          {"Labels", image.config.labels}}},
-        {"rootfs", {{"type", "layers"}, {"diff_ids", layers}}}}}}
+  return nlohmann::json{{"chainID", ""},
+                        {"imageSpec",
+                         {{"created", image.config.created},
+                          {"architecture", image.config.architecture},
+                          {"os", image.config.os},
+                          {"config",
+                           {{"User", image.config.user},
+                            {"Env", image.config.env},
+                            {"Entrypoint", image.config.entrypoint},
+                            {"Cmd", image.config.cmd},
+                            {"WorkingDir", image.config.working_dir},
+                            {"StopSignal", image.config.stop_signal},
+                            {"Labels", image.config.labels}}},
+                          {"rootfs", {{"type", "layers"}, {"diff_ids", layers}}}}}}
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

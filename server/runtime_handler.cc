@@ -47,8 +47,7 @@ cri::RuntimeCondition* AddCondition(const std::string& type, const absl::Status&
 
 }  // namespace
 
-absl::Status RuntimeHandler::Version(const CallContext& context,
-                                     const cri::VersionRequest& request,
+absl::Status RuntimeHandler::Version(const CallContext& context, const cri::VersionRequest& request,
                                      cri::VersionResponse* response) {
   response->set_version("0.1.0");  // of the kubelet's runtime API, as every runtime says
   response->set_runtime_name("berth");
@@ -128,8 +127,7 @@ absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
   if (request.pod_sandbox_id().empty()) {
     return absl::InvalidArgumentError("pod_sandbox_id is empty");
   }
-  ASSIGN_OR_RETURN(const PodRecordPtr record,
-                   FindShownPod(*node_.store, request.pod_sandbox_id()));
+  ASSIGN_OR_RETURN(const PodRecordPtr record, FindShownPod(*node_.store, request.pod_sandbox_id()));
   *response->mutable_status() = PodStatus(*record);
   for (const ContainerRecordPtr& container : node_.store->ContainersOf(PodId(record->id()))) {
     *response->add_containers_statuses() = ContainerStatusOf(*container);
@@ -142,15 +140,14 @@ absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
                      {"interface", attachment.interface_name()},
                      {"result", nlohmann::json::parse(attachment.result_json(), nullptr, false)}});
     }
-    (*response->mutable_info())["info"] =
-        Dump({{"pid", record->keeper().pid()},
-              {"keeperPid", record->keeper().pid()},
-              {"netNamespace", record->netns_path()},
-              {"cgroupParent", record->cgroup_parent()},
-              {"runtimeHandler", record->runtime_handler()},
-              {"stateReason", record->state_reason()},
-              {"bootID", record->boot_id()},
-              {"cniResult", cni}});
+    (*response->mutable_info())["info"] = Dump({{"pid", record->keeper().pid()},
+                                                {"keeperPid", record->keeper().pid()},
+                                                {"netNamespace", record->netns_path()},
+                                                {"cgroupParent", record->cgroup_parent()},
+                                                {"runtimeHandler", record->runtime_handler()},
+                                                {"stateReason", record->state_reason()},
+                                                {"bootID", record->boot_id()},
+                                                {"cniResult", cni}});
   }
   return absl::OkStatus();
 }
@@ -206,13 +203,12 @@ absl::Status RuntimeHandler::ContainerStatus(const CallContext& context,
                    node_.store->FindContainer(request.container_id()));
   *response->mutable_status() = ContainerStatusOf(*record);
   if (request.verbose()) {
-    nlohmann::json info = {{"sandboxID", record->pod_id()},
-                           {"pid", record->state() == store::v1::CONTAINER_STATE_EXITED
-                                       ? 0
-                                       : record->init().pid()},
-                           {"snapshotKey", record->snapshot_id()},
-                           {"snapshotter", "overlayfs"},
-                           {"cgroup", record->cgroup_path()}};
+    nlohmann::json info = {
+        {"sandboxID", record->pod_id()},
+        {"pid", record->state() == store::v1::CONTAINER_STATE_EXITED ? 0 : record->init().pid()},
+        {"snapshotKey", record->snapshot_id()},
+        {"snapshotter", "overlayfs"},
+        {"cgroup", record->cgroup_path()}};
     const auto spec = containers_->SpecOf(*record);
     if (spec.ok()) {
       info["runtimeSpec"] = SpecToJson((*spec)->spec);

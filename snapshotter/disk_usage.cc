@@ -39,8 +39,8 @@ class Measure {
       if (info.st_dev != device_) continue;
       Count(info);
       if (!S_ISDIR(info.st_mode) || depth == kMaxDepth) continue;
-      UniqueFd child(openat(dirfd(dir.get()), entry->d_name,
-                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      UniqueFd child(
+          openat(dirfd(dir.get()), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (child) Below(std::move(child), depth + 1);
     }
   }

@@ -64,7 +64,8 @@ absl::StatusOr<std::string> HashFd(int fd) {
 absl::StatusOr<Xattrs> XattrsOf(int fd) {
   std::vector<char> names(64 << 10);
   const ssize_t size = flistxattr(fd, names.data(), names.size());
-  if (size < 0) return errno == ENOTSUP ? absl::StatusOr<Xattrs>(Xattrs()) : ErrnoStatus("listxattr");
+  if (size < 0)
+    return errno == ENOTSUP ? absl::StatusOr<Xattrs>(Xattrs()) : ErrnoStatus("listxattr");
   Xattrs xattrs;
   std::vector<char> value(64 << 10);
   for (const char* name = names.data(); name < names.data() + size; name += strlen(name) + 1) {
@@ -166,8 +167,7 @@ class Check {
       const auto found = records_.find(path);
       if (found == records_.end()) return Differs(path, "nobody put it here");
       if (TypeOf(found->second.kind) != S_IFDIR) continue;
-      const UniqueFd fd(
-          openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      const UniqueFd fd(openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       if (!fd) return ErrnoStatus("open", path);
       RETURN_IF_ERROR(FindStrangers(fd.get(), path));
     }
@@ -184,7 +184,8 @@ class Check {
 absl::Status CheckLayer(const std::string& tree, const std::string& digests,
                         const std::string& expected_list_digest) {
   const absl::StatusOr<std::string> text = ReadFile(digests, kListLimit);
-  if (absl::IsNotFound(text.status())) return absl::DataLossError("damaged: the digest list is gone");
+  if (absl::IsNotFound(text.status()))
+    return absl::DataLossError("damaged: the digest list is gone");
   RETURN_IF_ERROR(text.status());
   Sha256 sha256;
   sha256.Add(*text);

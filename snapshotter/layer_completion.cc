@@ -27,7 +27,8 @@ namespace {
 absl::StatusOr<Xattrs> ReadXattrs(int fd) {
   char names[64 << 10];
   const ssize_t size = flistxattr(fd, names, sizeof names);
-  if (size < 0) return errno == ENOTSUP ? absl::StatusOr<Xattrs>(Xattrs()) : ErrnoStatus("listxattr");
+  if (size < 0)
+    return errno == ENOTSUP ? absl::StatusOr<Xattrs>(Xattrs()) : ErrnoStatus("listxattr");
   Xattrs xattrs;
   for (const char* name = names; name < names + size; name += strlen(name) + 1) {
     if (absl::StartsWith(name, "trusted.") || absl::StartsWith(name, "security.selinux")) continue;
@@ -106,8 +107,7 @@ class Completion {
   absl::StatusOr<std::optional<Origin>> FindOrigin(const std::string& path) {
     std::optional<size_t> top;
     for (size_t i = 0; i < layers_.size(); ++i) {
-      ASSIGN_OR_RETURN(const Sight sight,
-                       LookAt(trees_[i].get(), layers_[i].opaque_root, path));
+      ASSIGN_OR_RETURN(const Sight sight, LookAt(trees_[i].get(), layers_[i].opaque_root, path));
       if (sight.directory) {
         if (!top) top = i;
         // If it is opaque itself, its attributes still are those from below: only its content is new.
@@ -138,12 +138,12 @@ class Completion {
     struct open_how how = {};
     how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-    const UniqueFd fd(static_cast<int>(syscall(SYS_openat2, trees_[origin->layer].get(),
-                                               path.c_str(), &how, sizeof how)));
+    const UniqueFd fd(static_cast<int>(
+        syscall(SYS_openat2, trees_[origin->layer].get(), path.c_str(), &how, sizeof how)));
     struct stat info;
     if (!fd || fstat(fd.get(), &info) != 0) return ErrnoStatus("open", path);
     ASSIGN_OR_RETURN(Xattrs xattrs, ReadXattrs(fd.get()));
-    found_[path] = {path,         info.st_mode & 07777, info.st_uid,
+    found_[path] = {path,        info.st_mode & 07777, info.st_uid,
                     info.st_gid, info.st_mtim,         std::move(xattrs)};
     return absl::OkStatus();
   }

@@ -20,8 +20,8 @@
 namespace berth {
 
 struct CompletionLayer {
-  std::string tree;                         // the path of its fs/
-  absl::btree_set<std::string> implied;     // canonical paths
+  std::string tree;                      // the path of its fs/
+  absl::btree_set<std::string> implied;  // canonical paths
   bool opaque_root = false;
 };
 

@@ -37,8 +37,7 @@ class LayerIndex {
   // Adds a layer, pinned once if `pinned`.
   void Add(const LayerRecord& record, bool pinned) ABSL_LOCKS_EXCLUDED(mu_);
 
-  absl::StatusOr<LayerRecord> Get(const LayerGeneration& generation) const
-      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<LayerRecord> Get(const LayerGeneration& generation) const ABSL_LOCKS_EXCLUDED(mu_);
   // The newest generation of each, in this order, each pinned once. NotFound pins nothing.
   absl::StatusOr<std::vector<LayerRecord>> Pin(absl::Span<const DiffId> layers)
       ABSL_LOCKS_EXCLUDED(mu_);

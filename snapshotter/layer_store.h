@@ -108,7 +108,8 @@ class LayerStore {
 
   // Starts an unpacker (a few milliseconds). A crash leaves a directory that is swept at the next
   // start. The store must outlive the ingest.
-  virtual absl::StatusOr<std::unique_ptr<LayerIngest>> BeginIngest(const IngestRequest& request) = 0;
+  virtual absl::StatusOr<std::unique_ptr<LayerIngest>> BeginIngest(
+      const IngestRequest& request) = 0;
 
   // An image's layers, bottom first, made ready to be mounted: what Reference() and
   // Snapshotter::Prepare() take. Each layer must be in the lease, and so is what this adds. Repeatable:

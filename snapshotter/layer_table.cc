@@ -51,8 +51,9 @@ absl::Status MigrateLayerTables(Database& database) {
 
 absl::Status InsertLayer(Transaction& transaction, const LayerRecord& record) {
   return transaction
-      .Prepare("INSERT INTO layers(generation, diff_id, tar_bytes, file_bytes, entries, digest_list,"
-               " implied_offset, opaque_root, retired, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .Prepare(
+          "INSERT INTO layers(generation, diff_id, tar_bytes, file_bytes, entries, digest_list,"
+          " implied_offset, opaque_root, retired, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .Text(record.info.generation.str())
       .Text(record.info.diff_id.str())
       .Int64(static_cast<int64_t>(record.info.tar_bytes))

@@ -176,8 +176,7 @@ absl::StatusOr<std::unique_ptr<LayerIngest>> OverlayLayers::BeginIngest(
 
 absl::Status OverlayLayers::CommitDraft(const LayerRecord& record) {
   const LayerGeneration& generation = record.info.generation;
-  RETURN_IF_ERROR(
-      WriteFileDurably(paths_.layer_sidecar(generation), FormatSidecar(record), 0600));
+  RETURN_IF_ERROR(WriteFileDurably(paths_.layer_sidecar(generation), FormatSidecar(record), 0600));
   RETURN_IF_ERROR(FsyncPath(paths_.layers()));
   RETURN_IF_ERROR(Failpoint("snapshotter.ingest.sidecar"));
   ASSIGN_OR_RETURN(Transaction transaction, database_.Write(Durability::kFull));
@@ -249,13 +248,11 @@ absl::StatusOr<DiffId> OverlayLayers::AddBareLayer(absl::Span<const BareDirector
 absl::Status OverlayLayers::WriteReferences(absl::string_view owner,
                                             absl::Span<const DiffId> layers) {
   ASSIGN_OR_RETURN(Transaction transaction, database_.Write(Durability::kFull));
-  RETURN_IF_ERROR(transaction.Prepare("DELETE FROM layer_references WHERE owner = ?")
-                      .Text(owner)
-                      .Run());
+  RETURN_IF_ERROR(
+      transaction.Prepare("DELETE FROM layer_references WHERE owner = ?").Text(owner).Run());
   for (const DiffId& layer : layers) {
     RETURN_IF_ERROR(
-        transaction
-            .Prepare("INSERT OR IGNORE INTO layer_references(owner, diff_id) VALUES(?, ?)")
+        transaction.Prepare("INSERT OR IGNORE INTO layer_references(owner, diff_id) VALUES(?, ?)")
             .Text(owner)
             .Text(layer.str())
             .Run());

@@ -155,8 +155,7 @@ absl::Status OverlaySnapshots::Remove(const SnapshotId& id) {
   {
     // Not synced here: the trash is emptied only after a synced commit.
     ASSIGN_OR_RETURN(Transaction transaction, database_.Write(Durability::kNormal));
-    RETURN_IF_ERROR(
-        transaction.Prepare("DELETE FROM snapshots WHERE id = ?").Text(id.str()).Run());
+    RETURN_IF_ERROR(transaction.Prepare("DELETE FROM snapshots WHERE id = ?").Text(id.str()).Run());
     RETURN_IF_ERROR(Failpoint("snapshotter.remove.record"));
     RETURN_IF_ERROR(transaction.Commit());  // the commit point
   }

@@ -41,8 +41,8 @@ absl::StatusOr<StorePaths> MakeRoot(const std::string& root) {
   if (realpath(root.c_str(), real) == nullptr) return ErrnoStatus("realpath", root);
   StorePaths paths = {real};
   if (paths.root.size() > kMaxRoot || paths.root.find_first_of(",:\\") != std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "root ", paths.root, " is longer than ", kMaxRoot, " bytes or has one of , : \\ in it"));
+    return absl::InvalidArgumentError(absl::StrCat("root ", paths.root, " is longer than ",
+                                                   kMaxRoot, " bytes or has one of , : \\ in it"));
   }
   for (const std::string& directory :
        {paths.layers(), paths.snapshots(), paths.trash(), paths.empty(), paths.empty2()}) {
@@ -124,8 +124,7 @@ class Sweeper {
     const SnapshotId id(name);
     if (!IsSnapshotId(name) || snapshots_.contains(id)) return absl::OkStatus();
     char text[PATH_MAX];
-    const ssize_t size =
-        readlink((paths_.snapshot(id) + "/layers").c_str(), text, sizeof text);
+    const ssize_t size = readlink((paths_.snapshot(id) + "/layers").c_str(), text, sizeof text);
     if (size < 3) return absl::OkStatus();
     absl::string_view list(text, static_cast<size_t>(size));
     const bool writable = absl::ConsumePrefix(&list, "rw:");
@@ -212,8 +211,8 @@ class Store : public OverlayStore {
     // The sweep dropped those that miss a layer.
     for (const SnapshotInfo& info : snapshots) index_.PinGenerations(info.layers).IgnoreError();
     snapshots_ = std::make_unique<OverlaySnapshots>(database, paths, index_, trash, snapshots);
-    layers_ =
-        std::make_unique<OverlayLayers>(database, paths, options.unpacker, index_, std::move(trash));
+    layers_ = std::make_unique<OverlayLayers>(database, paths, options.unpacker, index_,
+                                              std::move(trash));
   }
 
   Snapshotter& snapshots() override { return *snapshots_; }

@@ -35,9 +35,9 @@ struct OverlayOptions {
 
 // What was found at start, for the log.
 struct SweepReport {
-  int layers = 0;      // directories without a record, removed
+  int layers = 0;  // directories without a record, removed
   int snapshots = 0;
-  int lost_layers = 0;     // records without a directory, removed
+  int lost_layers = 0;  // records without a directory, removed
   int lost_snapshots = 0;
   int adopted_layers = 0;
   int adopted_snapshots = 0;

@@ -32,16 +32,18 @@ absl::StatusOr<std::string> Text(const json& object, const char* field) {
 
 std::string FormatSidecar(const LayerRecord& record) {
   return json{
-      {"version", kVersion},
-      {"diffId", record.info.diff_id.str()},
-      {"tarBytes", record.info.tar_bytes},
-      {"fileBytes", record.info.file_bytes},
-      {"entries", record.info.entries},
-      {"created", static_cast<uint64_t>(absl::ToUnixNanos(record.info.created))},
-      {"digestList", record.digest_list},
-      {"impliedOffset", record.implied_offset},
-      {"opaqueRoot", record.opaque_root ? 1u : 0u},
-  }.dump(1) + "\n";
+             {"version", kVersion},
+             {"diffId", record.info.diff_id.str()},
+             {"tarBytes", record.info.tar_bytes},
+             {"fileBytes", record.info.file_bytes},
+             {"entries", record.info.entries},
+             {"created", static_cast<uint64_t>(absl::ToUnixNanos(record.info.created))},
+             {"digestList", record.digest_list},
+             {"impliedOffset", record.implied_offset},
+             {"opaqueRoot", record.opaque_root ? 1u : 0u},
+         }
+             .dump(1) +
+         "\n";
 }
 
 absl::StatusOr<LayerRecord> ParseSidecar(const LayerGeneration& generation,

@@ -44,7 +44,7 @@ struct OverlayMount {
 };
 
 struct DiskUsage {
-  uint64_t bytes = 0;   // allocated, not apparent; a hard-linked file counts once
+  uint64_t bytes = 0;  // allocated, not apparent; a hard-linked file counts once
   uint64_t inodes = 0;
 };
 

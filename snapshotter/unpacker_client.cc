@@ -130,8 +130,8 @@ absl::StatusOr<std::unique_ptr<UnpackerClient>> UnpackerClient::Start(
   ASSIGN_OR_RETURN(const UniqueFd high_null, High(null.get()));
   ASSIGN_OR_RETURN(const UniqueFd high_control, High(control[1].get()));
   ASSIGN_OR_RETURN(const UniqueFd high_input, High(input[1].get()));
-  const UniqueFd tree(static_cast<int>(syscall(
-      SYS_open_tree, target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
+  const UniqueFd tree(static_cast<int>(
+      syscall(SYS_open_tree, target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
   if (!tree) return ErrnoStatus("open_tree of the layer's directory");
   ASSIGN_OR_RETURN(const UniqueFd high_target, High(tree.get()));
   ASSIGN_OR_RETURN(const UniqueFd high_digests, High(digests));
@@ -152,7 +152,8 @@ UnpackerClient::~UnpackerClient() {
   if (reaped_) return;
   Kill();
   siginfo_t info;
-  while (waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 && errno == EINTR) {
+  while (waitid(P_PIDFD, static_cast<id_t>(process_.get()), &info, WEXITED) != 0 &&
+         errno == EINTR) {
   }
 }
 

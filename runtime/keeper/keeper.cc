@@ -35,12 +35,12 @@ enum class Source : uint32_t {
   kSignals,
   kTimer,
   kListener,
-  kControl,        // slot of controls
+  kControl,  // slot of controls
   kContainerStatus,
   kContainerOut,
   kContainerErr,
   kExecStatus,
-  kExecReply,      // the requester went away
+  kExecReply,  // the requester went away
   kWriter,
 };
 
@@ -87,7 +87,8 @@ void InitReply(KeeperReply* reply, ReplyKind kind, int error) {
 }
 
 // Answers and closes.
-void Answer(int& fd, int error, const Failure* failure = nullptr, uint32_t exit_code = 0, int32_t pid = 0) {
+void Answer(int& fd, int error, const Failure* failure = nullptr, uint32_t exit_code = 0,
+            int32_t pid = 0) {
   if (fd < 0) return;
   KeeperReply reply;
   InitReply(&reply, ReplyKind::kDone, error);
@@ -134,7 +135,8 @@ void CloseStreams(Container& c) {
 }
 
 void FreeContainer(Container& c) {
-  if (c.log >= 0) SendToWriter(state.writer, {WriterVerb::kFlush, Slot(c), c.serial, 0}, nullptr, 0);
+  if (c.log >= 0)
+    SendToWriter(state.writer, {WriterVerb::kFlush, Slot(c), c.serial, 0}, nullptr, 0);
   CloseStreams(c);
   int* const each1[] = {&c.pidfd, &c.status, &c.reply, &c.plan, &c.log};
   for (int* fd : each1) Close(*fd);
@@ -182,7 +184,8 @@ void ArmTimer() {
   int64_t first = 0;
   for (uint32_t i = 0; i < state.container_top; ++i) {
     const Container& c = state.containers[i];
-    if (c.phase == Phase::kFlushing && (first == 0 || c.flush_deadline_ns < first)) first = c.flush_deadline_ns;
+    if (c.phase == Phase::kFlushing && (first == 0 || c.flush_deadline_ns < first))
+      first = c.flush_deadline_ns;
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     const Exec& e = state.execs[i];
@@ -371,7 +374,8 @@ void OnWriterDeath();
 void ReadHops() {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
-    if (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0 && c.status >= 0) ReadReport(c);
+    if (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0 && c.status >= 0)
+      ReadReport(c);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     Exec& e = state.execs[i];
@@ -395,7 +399,8 @@ void OnChild(int pid, int status) {
   ReadHops();
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
-    if (c.phase == Phase::kFree || c.phase >= Phase::kFlushing || (c.pid != pid && c.leader != pid)) continue;
+    if (c.phase == Phase::kFree || c.phase >= Phase::kFlushing || (c.pid != pid && c.leader != pid))
+      continue;
     if (BothEnded(c, pid, status)) OnContainerExit(c, code(c.over - 1), signal(c.over - 1));
     return;
   }
@@ -439,9 +444,10 @@ int ReceiveReport(int fd, ExecutorReport* report, int* passed) {
       header->cmsg_len == CMSG_LEN(sizeof(int))) {
     memcpy(passed, CMSG_DATA(header), sizeof(int));
   }
-  const bool good = n >= static_cast<ssize_t>(offsetof(ExecutorReport, groups)) &&
-                    report->group_count <= kMaxPlanGroups &&
-                    n == static_cast<ssize_t>(offsetof(ExecutorReport, groups) + report->group_count * 4);
+  const bool good =
+      n >= static_cast<ssize_t>(offsetof(ExecutorReport, groups)) &&
+      report->group_count <= kMaxPlanGroups &&
+      n == static_cast<ssize_t>(offsetof(ExecutorReport, groups) + report->group_count * 4);
   if (good) return 1;
   Close(*passed);
   return 0;
@@ -521,7 +527,8 @@ void ReadReport(Exec& e) {
       Close(e.terminal);
       return;
     }
-    if (static_cast<ReportKind>(report.kind) == ReportKind::kTerminal && passed >= 0 && e.terminal < 0) {
+    if (static_cast<ReportKind>(report.kind) == ReportKind::kTerminal && passed >= 0 &&
+        e.terminal < 0) {
       e.terminal = passed;
       continue;
     }
@@ -585,7 +592,8 @@ bool RetryWithoutCgroup(int error) {
 // Since 6.17. Before, a container in another one's PID namespace is prepared inside.
 bool ProcTakesPidNamespace() {
   const int fs = sys::FsOpen("proc");
-  const bool good = fs >= 0 && sys::FsConfig(fs, FSCONFIG_SET_FD, "pidns", nullptr, state.own_pidns) == 0;
+  const bool good =
+      fs >= 0 && sys::FsConfig(fs, FSCONFIG_SET_FD, "pidns", nullptr, state.own_pidns) == 0;
   if (fs >= 0) close(fs);
   return good;
 }
@@ -716,7 +724,8 @@ bool OnCreate(const KeeperRequest& r, Fds& fds) {
 
 // ---- logs ----
 
-constexpr uint32_t kMaxWriters = 100;  // of one keeper: one that dies again and again is not the cure
+constexpr uint32_t kMaxWriters =
+    100;  // of one keeper: one that dies again and again is not the cure
 
 // A memfd, since it is to survive a re-exec.
 bool MapShared() {
@@ -729,8 +738,8 @@ bool MapShared() {
     }
     state.writer_shared = fd;
   }
-  void* map =
-      mmap(nullptr, sizeof(WriterShared), PROT_READ | PROT_WRITE, MAP_SHARED, state.writer_shared, 0);
+  void* map = mmap(nullptr, sizeof(WriterShared), PROT_READ | PROT_WRITE, MAP_SHARED,
+                   state.writer_shared, 0);
   if (map == MAP_FAILED) return false;
   shared = static_cast<WriterShared*>(map);
   return true;
@@ -739,7 +748,9 @@ bool MapShared() {
 bool HaveWriter() {
   if (state.writer >= 0) return true;
   int pair[2];
-  if (state.writers == kMaxWriters || !MapShared() || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
+  if (state.writers == kMaxWriters || !MapShared() ||
+      socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return false;
   const int pid = CloneProcess(0, -1, nullptr);
   if (pid == 0) RunWriter(pair[1], shared);
   close(pair[1]);
@@ -819,7 +830,8 @@ void OnWriter() {
     if (state.writer < 0 || ReceiveForWriter(state.writer, &m, fds, MSG_DONTWAIT) <= 0) return;
     if (m.verb != WriterVerb::kFlushed || m.slot >= kMaxContainers) continue;
     Container& c = state.containers[m.slot];
-    if (c.phase == Phase::kFlushing && c.serial == m.serial) FinishExit(c, (m.flags & kWriterLost) != 0);
+    if (c.phase == Phase::kFlushing && c.serial == m.serial)
+      FinishExit(c, (m.flags & kWriterLost) != 0);
   }
 }
 
@@ -933,7 +945,8 @@ void OnSignal(const KeeperRequest& r, Fds& fds) {
 void OnReopenLog(const KeeperRequest& r, Fds& fds) {
   Container* c = FindContainer(r.id);
   if (c == nullptr) return Answer(fds.reply(), ESRCH);
-  if (c->phase != Phase::kRunning && c->phase != Phase::kStarting) return Answer(fds.reply(), EALREADY);
+  if (c->phase != Phase::kRunning && c->phase != Phase::kStarting)
+    return Answer(fds.reply(), EALREADY);
   if (c->log < 0) {
     UnwatchOutput(*c);
     const bool started = StartLog(*c, fds.fd[1]);
@@ -985,9 +998,10 @@ void OnList(Fds& fds) {
     InitReply(&reply, ReplyKind::kListEntry, 0);
     reply.pid = c.pid;
     reply.started_ns = c.started_ns;
-    reply.state = static_cast<uint32_t>(c.phase == Phase::kExited    ? KeeperContainerState::kExited
-                                        : c.phase >= Phase::kRunning ? KeeperContainerState::kRunning
-                                                                     : KeeperContainerState::kCreated);
+    reply.state =
+        static_cast<uint32_t>(c.phase == Phase::kExited    ? KeeperContainerState::kExited
+                              : c.phase >= Phase::kRunning ? KeeperContainerState::kRunning
+                                                           : KeeperContainerState::kCreated);
     memcpy(reply.id, c.id, sizeof reply.id);
     SendReply(fds.reply(), reply);
   }
@@ -997,7 +1011,8 @@ void OnList(Fds& fds) {
 void OnShutdown(Fds& fds) {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     const Phase phase = state.containers[i].phase;
-    const bool lives = phase == Phase::kStarting || phase == Phase::kRunning || phase == Phase::kFlushing;
+    const bool lives =
+        phase == Phase::kStarting || phase == Phase::kRunning || phase == Phase::kFlushing;
     if (lives) return Answer(fds.reply(), EBUSY);
   }
   for (uint32_t i = 0; i < state.container_top; ++i) {
@@ -1020,9 +1035,9 @@ void OnShutdown(Fds& fds) {
 
 template <typename Function>
 void EachDescriptor(Function f) {
-  int* const each3[] = {&state.state_dir, &state.mount_namespace, &state.own_pidns, &state.pod_init_pidfd,
-                  &state.listener, &state.writer,
-                  &state.writer_shared};
+  int* const each3[] = {&state.state_dir,      &state.mount_namespace, &state.own_pidns,
+                        &state.pod_init_pidfd, &state.listener,        &state.writer,
+                        &state.writer_shared};
   for (int* fd : each3) {
     f(*fd);
   }
@@ -1031,13 +1046,13 @@ void EachDescriptor(Function f) {
     Container& c = state.containers[i];
     if (c.phase == Phase::kFree) continue;
     int* const each4[] = {&c.pidfd, &c.status, &c.reply, &c.plan, &c.log, &c.out, &c.err, &c.in};
-  for (int* fd : each4) f(*fd);
+    for (int* fd : each4) f(*fd);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     Exec& e = state.execs[i];
     if (e.pid == 0) continue;
     int* const each5[] = {&e.pidfd, &e.status, &e.reply, &e.plan, &e.terminal};
-  for (int* fd : each5) f(*fd);
+    for (int* fd : each5) f(*fd);
   }
 }
 
@@ -1134,14 +1149,22 @@ void Dispatch(const KeeperRequest& r, Fds& fds) {
       // hold them until it has closed them itself. If it can't be had now, the start says so.
       HaveWriter();
       return;
-    case RequestType::kStart: return OnStart(r, fds);
-    case RequestType::kExec: return OnExec(r, fds);
-    case RequestType::kSignal: return OnSignal(r, fds);
-    case RequestType::kReopenLog: return OnReopenLog(r, fds);
-    case RequestType::kForget: return OnForget(r, fds);
-    case RequestType::kList: return OnList(fds);
-    case RequestType::kReexec: return OnReexec(fds, fds.Take());
-    case RequestType::kShutdown: return OnShutdown(fds);
+    case RequestType::kStart:
+      return OnStart(r, fds);
+    case RequestType::kExec:
+      return OnExec(r, fds);
+    case RequestType::kSignal:
+      return OnSignal(r, fds);
+    case RequestType::kReopenLog:
+      return OnReopenLog(r, fds);
+    case RequestType::kForget:
+      return OnForget(r, fds);
+    case RequestType::kList:
+      return OnList(fds);
+    case RequestType::kReexec:
+      return OnReexec(fds, fds.Take());
+    case RequestType::kShutdown:
+      return OnShutdown(fds);
   }
 }
 
@@ -1164,8 +1187,10 @@ void OnControl(uint32_t slot) {
     for (size_t i = 0; i < count; ++i) {
       int fd;
       memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
-      if (fds.count <= kMaxRequestFds) fds.fd[fds.count++] = fd;
-      else close(fd);
+      if (fds.count <= kMaxRequestFds)
+        fds.fd[fds.count++] = fd;
+      else
+        close(fd);
     }
   }
   // The end, or an empty message, which may have brought descriptors.
@@ -1182,8 +1207,7 @@ void OnConnection() {
   if (fd < 0) return;
   struct ucred peer = {};
   socklen_t size = sizeof peer;
-  const bool root =
-      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == 0;
+  const bool root = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == 0;
   for (uint32_t i = 0; root && i < kMaxControls; ++i) {
     if (state.controls[i] >= 0) continue;
     KeeperEvent ready;
@@ -1218,9 +1242,12 @@ void OnRequesterGone(uint32_t slot) {
 void Handle(const struct epoll_event& event) {
   const uint32_t slot = static_cast<uint32_t>(event.data.u64);
   switch (static_cast<Source>(event.data.u64 >> 32)) {
-    case Source::kSignals: return ReapChildren();
-    case Source::kTimer: return OnTimer();
-    case Source::kListener: return OnConnection();
+    case Source::kSignals:
+      return ReapChildren();
+    case Source::kTimer:
+      return OnTimer();
+    case Source::kListener:
+      return OnConnection();
     case Source::kControl:
       if (state.controls[slot] >= 0) OnControl(slot);
       return;
@@ -1228,13 +1255,18 @@ void Handle(const struct epoll_event& event) {
       if (state.containers[slot].phase != Phase::kFree && state.containers[slot].status >= 0)
         ReadReport(state.containers[slot]);
       return;
-    case Source::kContainerOut: return OnOutput(slot, 0);
-    case Source::kContainerErr: return OnOutput(slot, 1);
+    case Source::kContainerOut:
+      return OnOutput(slot, 0);
+    case Source::kContainerErr:
+      return OnOutput(slot, 1);
     case Source::kExecStatus:
-      if (state.execs[slot].pid != 0 && state.execs[slot].status >= 0) ReadReport(state.execs[slot]);
+      if (state.execs[slot].pid != 0 && state.execs[slot].status >= 0)
+        ReadReport(state.execs[slot]);
       return;
-    case Source::kExecReply: return OnRequesterGone(slot);
-    case Source::kWriter: return OnWriter();
+    case Source::kExecReply:
+      return OnRequesterGone(slot);
+    case Source::kWriter:
+      return OnWriter();
   }
 }
 
@@ -1342,9 +1374,11 @@ const Plan* MapPlan(int fd) {
   struct stat st;
   if ((fcntl(fd, F_GET_SEALS) & kSeals) != kSeals || fstat(fd, &st) != 0) return nullptr;
   if (st.st_size < static_cast<off_t>(sizeof(Plan)) || st.st_size > kMaxPlanSize) return nullptr;
-  void* map = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+  void* map =
+      mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
   if (map == MAP_FAILED) return nullptr;
-  if (ValidatePlan(map, static_cast<size_t>(st.st_size)) == nullptr) return static_cast<const Plan*>(map);
+  if (ValidatePlan(map, static_cast<size_t>(st.st_size)) == nullptr)
+    return static_cast<const Plan*>(map);
   munmap(map, static_cast<size_t>(st.st_size));
   return nullptr;
 }

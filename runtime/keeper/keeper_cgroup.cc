@@ -93,7 +93,8 @@ bool ExecPath(const Plan& plan, uint32_t number, char (&path)[512]) {
 uint64_t NumberAfter(const char* text, const char* key) {
   const char* p = strstr(text, key);
   uint64_t value = 0;
-  for (p = p ? p + strlen(key) : ""; *p >= '0' && *p <= '9'; ++p) value = value * 10 + static_cast<uint64_t>(*p - '0');
+  for (p = p ? p + strlen(key) : ""; *p >= '0' && *p <= '9'; ++p)
+    value = value * 10 + static_cast<uint64_t>(*p - '0');
   return value;
 }
 
@@ -132,7 +133,8 @@ bool OomKilled(const Plan& plan) {
   char path[512];
   if (group == nullptr) return false;
   const bool v2 = (group->flags & kCgroupV2) != 0;
-  if (!Join(path, PlanString(plan, group->path), v2 ? "memory.events" : "memory.oom_control")) return false;
+  if (!Join(path, PlanString(plan, group->path), v2 ? "memory.events" : "memory.oom_control"))
+    return false;
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
   char text[512];

@@ -13,7 +13,8 @@ namespace berth::keeper {
 namespace {
 
 constexpr int kPrefixSize = 48;
-constexpr int kTerminalMax = 1 << 17;  // more than the kernel buffers of one: 64 KiB (tty_buffer.c) and 4
+constexpr int kTerminalMax =
+    1 << 17;  // more than the kernel buffers of one: 64 KiB (tty_buffer.c) and 4
 alignas(4096) char buffer[kCarryMax];
 
 void PutNumber(char* out, uint64_t value, int digits) {
@@ -85,7 +86,8 @@ class LogWriter {
         slot_.lost = true;
         return;
       }
-      while (left > 0 && static_cast<size_t>(n) >= v->iov_len) n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
+      while (left > 0 && static_cast<size_t>(n) >= v->iov_len)
+        n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
       if (left > 0) {
         v->iov_base = static_cast<char*>(v->iov_base) + n;
         v->iov_len -= static_cast<size_t>(n);
@@ -119,7 +121,8 @@ void Release(Carry& carry) {
 // False if there is no memory: the caller writes a partial line instead.
 bool Keep(Carry& carry, const char* data, size_t size) {
   if (carry.data == nullptr) {
-    void* map = mmap(nullptr, kCarryMax, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* map =
+        mmap(nullptr, kCarryMax, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) return false;
     carry.data = static_cast<char*>(map);
   }
@@ -132,7 +135,8 @@ void WriteChunk(LogWriter& log, Carry& carry, const char* data, size_t size) {
   while (size > 0) {
     const char* newline = static_cast<const char*>(memchr(data, '\n', size));
     const size_t room = kCarryMax - carry.size;
-    const size_t line = newline ? static_cast<size_t>(newline - data) : size;  // without the newline
+    const size_t line =
+        newline ? static_cast<size_t>(newline - data) : size;  // without the newline
     if (line > room || (line == room && newline == nullptr)) {
       log.Add(false, carry.data, carry.size, data, room);
       data += room, size -= room;

@@ -137,7 +137,8 @@ bool MountPodProc() {
   const int fs = sys::FsOpen("proc");
   if (fs < 0 || sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
   const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  return mount >= 0 && sys::MoveMount(mount, AT_FDCWD, "/proc") == 0 && sys::Unshare(CLONE_NEWNS) == 0;
+  return mount >= 0 && sys::MoveMount(mount, AT_FDCWD, "/proc") == 0 &&
+         sys::Unshare(CLONE_NEWNS) == 0;
 }
 
 // PID 1 of the pod's shared namespace: reaps, and holds nothing that a container could take.
@@ -237,7 +238,8 @@ bool SetUp(const char* parameters, Failure* failure) {
   at(SetupStep::kHostname);
   if ((p.flags & kSetupNewUts) != 0) {
     if (*hostname && sethostname(hostname, strlen(hostname)) != 0) return false;
-    if (*domainname && syscall(__NR_setdomainname, domainname, strlen(domainname)) != 0) return false;
+    if (*domainname && syscall(__NR_setdomainname, domainname, strlen(domainname)) != 0)
+      return false;
   }
   const Strings pod_cgroups = strings;
   for (uint32_t i = 0; i < p.pod_cgroups; ++i) strings.Take();

@@ -55,7 +55,8 @@ void Watch(uint32_t slot, int stream) {
   struct epoll_event event;
   event.events = EPOLLIN;
   event.data.u64 = slot * 2 + static_cast<uint32_t>(stream);
-  if (slots[slot].pipe[stream] >= 0) epoll_ctl(writer_epoll, EPOLL_CTL_ADD, slots[slot].pipe[stream], &event);
+  if (slots[slot].pipe[stream] >= 0)
+    epoll_ctl(writer_epoll, EPOLL_CTL_ADD, slots[slot].pipe[stream], &event);
 }
 
 void Add(const WriterMessage& m, int (&fds)[3]) {
@@ -78,7 +79,8 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
   if (m.slot >= kMaxContainers) return;
   LogSlot& s = slots[m.slot];
   switch (m.verb) {
-    case WriterVerb::kAdd: return Add(m, fds);
+    case WriterVerb::kAdd:
+      return Add(m, fds);
     case WriterVerb::kReopen:
       if (s.serial != m.serial) return;
       CloseFd(s.log);
@@ -97,19 +99,22 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
       SendToWriter(keeper_socket, answer, nullptr, 0);
       return;
     }
-    case WriterVerb::kFlushed: return;
+    case WriterVerb::kFlushed:
+      return;
   }
 }
 
 void OnOutput(uint32_t slot, int stream, uint32_t events) {
   LogSlot& s = slots[slot];
   if (s.serial == 0 || s.pipe[stream] < 0) return;
-  if (!s.terminal && (events & EPOLLIN) == 0) return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
+  if (!s.terminal && (events & EPOLLIN) == 0)
+    return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
   if (CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);
   if (s.lost) shared->lost[slot] = 1;
-  if (s.carry[0].size == 0 && s.carry[1].size == 0) __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);
+  if (s.carry[0].size == 0 && s.carry[1].size == 0)
+    __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);
 }
 
 // All that is there: a log is reopened before what comes after is read.
@@ -183,8 +188,8 @@ void RunWriter(int socket, WriterShared* page) {
     for (int i = 0; i < n; ++i) {
       ReadMessages();
       if (events[i].data.u64 == kSocketEvent) continue;
-      OnOutput(static_cast<uint32_t>(events[i].data.u64 / 2), static_cast<int>(events[i].data.u64 % 2),
-               events[i].events);
+      OnOutput(static_cast<uint32_t>(events[i].data.u64 / 2),
+               static_cast<int>(events[i].data.u64 % 2), events[i].events);
     }
   }
 }

@@ -52,7 +52,7 @@ enum class RequestType : uint16_t {
 
 enum RequestFlag : uint32_t {
   kHasLog = 1u << 0,
-  kHasStdin = 1u << 1,   // kExec: a descriptor; kCreate: hold one open
+  kHasStdin = 1u << 1,  // kExec: a descriptor; kCreate: hold one open
   kHasStdout = 1u << 2,
   kHasStderr = 1u << 3,
 };
@@ -62,8 +62,8 @@ struct KeeperRequest {
   uint16_t version;
   RequestType type;
   uint32_t flags;
-  int32_t value;         // kSignal: the signal
-  int64_t deadline_ns;   // kExec: CLOCK_MONOTONIC; 0 is none
+  int32_t value;           // kSignal: the signal
+  int64_t deadline_ns;     // kExec: CLOCK_MONOTONIC; 0 is none
   char id[kKeeperIdSize];  // container ID, NUL-terminated; empty for kList, kReexec, kShutdown
 };
 static_assert(sizeof(KeeperRequest) == 96);
@@ -83,11 +83,11 @@ struct KeeperExit {
   uint32_t magic;
   uint32_t version;
   char id[kKeeperIdSize];
-  uint32_t exit_code;   // as a shell: 128 + signal; 128 if execve failed
+  uint32_t exit_code;  // as a shell: 128 + signal; 128 if execve failed
   uint32_t signal;
-  uint32_t flags;       // ExitFlag
+  uint32_t flags;  // ExitFlag
   uint32_t reserved;
-  int64_t started_ns;   // CLOCK_REALTIME; 0: never
+  int64_t started_ns;  // CLOCK_REALTIME; 0: never
   int64_t finished_ns;
 };
 static_assert(sizeof(KeeperExit) == 112);
@@ -99,11 +99,11 @@ struct KeeperReply {
   int32_t error;    // errno; 0 is success
   Failure failure;  // step kNone: the error is about the request itself
   int32_t pid;
-  uint32_t state;   // kListEntry: KeeperContainerState
-  uint32_t exit_code;  // kExec
-  int64_t started_ns;  // kListEntry
+  uint32_t state;          // kListEntry: KeeperContainerState
+  uint32_t exit_code;      // kExec
+  int64_t started_ns;      // kListEntry
   char id[kKeeperIdSize];  // kListEntry
-  uint32_t uid;     // kCreate
+  uint32_t uid;            // kCreate
   uint32_t gid;
   uint32_t group_count;
   uint32_t groups[kMaxPlanGroups];  // sent with group_count of them
@@ -118,7 +118,7 @@ enum class SetupStep : uint32_t {
   kJoinNetwork,
   kUnshare,
   kHostname,
-  kSysctl,       // index: sysctls
+  kSysctl,  // index: sysctls
   kSharedMemory,
   kMountNamespace,
   kPodInit,
@@ -130,9 +130,9 @@ struct KeeperEvent {
   uint32_t magic;
   uint16_t version;
   EventType type;
-  int32_t pid;           // kReady: the keeper's
-  Failure failure;       // kReady: SetupStep if it did not work
-  KeeperExit exit;       // kExit
+  int32_t pid;      // kReady: the keeper's
+  Failure failure;  // kReady: SetupStep if it did not work
+  KeeperExit exit;  // kExit
 };
 
 // ---- the first message: what a new keeper is for ----
@@ -187,19 +187,31 @@ inline int CheckRequest(const KeeperRequest& r, size_t size, int fds) {
   int expected = 1;
   bool id = true;
   switch (r.type) {
-    case RequestType::kCreate: expected = 2; break;
-    case RequestType::kStart: expected = 1 + ((r.flags & kHasLog) != 0); break;
+    case RequestType::kCreate:
+      expected = 2;
+      break;
+    case RequestType::kStart:
+      expected = 1 + ((r.flags & kHasLog) != 0);
+      break;
     case RequestType::kExec:
       expected = 2 + ((r.flags & kHasStdin) != 0) + ((r.flags & kHasStdout) != 0) +
                  ((r.flags & kHasStderr) != 0);
       break;
-    case RequestType::kReopenLog: expected = 2; break;
-    case RequestType::kReexec: expected = 2, id = false; break;
+    case RequestType::kReopenLog:
+      expected = 2;
+      break;
+    case RequestType::kReexec:
+      expected = 2, id = false;
+      break;
     case RequestType::kSignal:
-    case RequestType::kForget: break;
+    case RequestType::kForget:
+      break;
     case RequestType::kList:
-    case RequestType::kShutdown: id = false; break;
-    default: return 71;
+    case RequestType::kShutdown:
+      id = false;
+      break;
+    default:
+      return 71;
   }
   const bool versioned = r.type == RequestType::kCreate || r.type == RequestType::kStart ||
                          r.type == RequestType::kExec;

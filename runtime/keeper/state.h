@@ -15,31 +15,39 @@ namespace berth::keeper {
 inline constexpr int kMaxContainers = 256;
 inline constexpr int kMaxExecs = 512;
 inline constexpr int kMaxControls = 8;
-enum class Phase : uint32_t { kFree = 0, kCreating, kCreated, kStarting, kRunning, kFlushing, kExited };
+enum class Phase : uint32_t {
+  kFree = 0,
+  kCreating,
+  kCreated,
+  kStarting,
+  kRunning,
+  kFlushing,
+  kExited
+};
 
 struct Container {
   Phase phase;
   int32_t pid;
   int pidfd;
-  int status;    // executor's socket: reports, gate
-  int reply;     // of the pending Create, Start or Forget
-  int plan;      // memfd
-  int log;       // O_PATH, for another writer if this one dies; -1: output is dropped
-  int out;       // read end, or the terminal's master; the writer has a copy
+  int status;  // executor's socket: reports, gate
+  int reply;   // of the pending Create, Start or Forget
+  int plan;    // memfd
+  int log;     // O_PATH, for another writer if this one dies; -1: output is dropped
+  int out;     // read end, or the terminal's master; the writer has a copy
   int err;
-  int in;        // write end that is held open
+  int in;  // write end that is held open
   uint32_t plan_flags;
   PidMode pid_mode;
-  int32_t start_error;   // a step failed with
+  int32_t start_error;  // a step failed with
   Failure failure;
   bool forgetting;
   int64_t started_ns;
-  int32_t leader;        // a hop's first process while it lives: the end waits for what it says
-  int32_t over;          // the main process has ended: 1 + its wait status
-  uint32_t serial;       // tells the writer's answers apart
-  bool log_lost;         // a writer died with some of the output
+  int32_t leader;   // a hop's first process while it lives: the end waits for what it says
+  int32_t over;     // the main process has ended: 1 + its wait status
+  uint32_t serial;  // tells the writer's answers apart
+  bool log_lost;    // a writer died with some of the output
   int64_t flush_deadline_ns;
-  KeeperExit exit;       // kFlushing: the record to be
+  KeeperExit exit;  // kFlushing: the record to be
   char id[kKeeperIdSize];
 };
 
@@ -49,13 +57,13 @@ struct Exec {
   int status;
   int reply;
   int plan;
-  int32_t container;     // slot
-  int32_t terminal;      // master on its way to the daemon
-  uint32_t number;       // names its sub-cgroup; 0: none
+  int32_t container;  // slot
+  int32_t terminal;   // master on its way to the daemon
+  uint32_t number;    // names its sub-cgroup; 0: none
   bool expired;
   bool failed;
   bool hop;
-  int32_t leader;        // as a container's
+  int32_t leader;  // as a container's
   int32_t over;
   Failure failure;
   int64_t deadline_ns;
@@ -65,7 +73,7 @@ struct State {
   uint32_t magic;
   uint32_t version;
   uint32_t size;
-  uint32_t flags;        // SetupFlag
+  uint32_t flags;  // SetupFlag
   int state_dir;
   int mount_namespace;
   int own_pidns;
@@ -78,10 +86,10 @@ struct State {
   uint32_t container_top;  // slots in use are below
   uint32_t exec_top;
   uint32_t exec_number;
-  int writer_shared;     // memfd of a WriterShared; -1 before the first writer
-  int writer;            // socket of the log writer; -1: there is none
+  int writer_shared;  // memfd of a WriterShared; -1 before the first writer
+  int writer;         // socket of the log writer; -1: there is none
   int32_t writer_pid;
-  uint32_t writers;      // how many there have been
+  uint32_t writers;  // how many there have been
   uint32_t serial;
   Container containers[kMaxContainers];
   Exec execs[kMaxExecs];
@@ -99,10 +107,10 @@ bool SetUp(const char* parameters, Failure* failure);
 // exits, execs nor answers. It is forked at the first start with a log, gets the read ends of the pipes, and
 // ends with the keeper. Both sides are of one program or its predecessor: the layout below stays.
 enum class WriterVerb : uint32_t {
-  kAdd = 1,     // descriptors: log, stdout, and stderr if there is one
-  kReopen,      // descriptors: log
-  kFlush,       // write what is in the pipes now and forget the slot
-  kFlushed,     // the writer's answer
+  kAdd = 1,  // descriptors: log, stdout, and stderr if there is one
+  kReopen,   // descriptors: log
+  kFlush,    // write what is in the pipes now and forget the slot
+  kFlushed,  // the writer's answer
 };
 enum WriterFlag : uint32_t {
   kWriterLogIsPath = 1u << 0,  // kAdd: the log is O_PATH
@@ -122,8 +130,10 @@ struct WriterShared {
   uint8_t lost[kMaxContainers];
 };
 [[noreturn]] void RunWriter(int socket, WriterShared* shared);
-bool SendToWriter(int socket, const WriterMessage& message, const int* fds, int count);  // never waits
-int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flags);  // size, 0 or -1
+bool SendToWriter(int socket, const WriterMessage& message, const int* fds,
+                  int count);  // never waits
+int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3],
+                     int flags);  // size, 0 or -1
 
 // keeper_log.cc, in the writer. CopyOutput reads once from `stream` (0: stdout, 1: stderr), at most `limit`
 // bytes, and writes what is complete to the log; returns bytes read, 0 at the end, -1 if nothing is there.
@@ -138,9 +148,9 @@ struct Carry {
 struct LogSlot {
   uint32_t serial;  // 0: free
   bool lost;
-  bool terminal;    // one stream; what was written to it may still be on its way
+  bool terminal;  // one stream; what was written to it may still be on its way
   int log;
-  int pipe[2];      // of stdout and stderr
+  int pipe[2];  // of stdout and stderr
   Carry carry[2];
 };
 long CopyOutput(LogSlot& s, int stream, uint32_t limit);

@@ -466,9 +466,9 @@ absl::StatusOr<SeccompFilter> CompileSeccomp(const SeccompProfile& profile,
   }
   out.push_back(Return(SECCOMP_RET_KILL_PROCESS));
   if (out.size() > kMaxInstructions) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("seccomp: the profile needs ", out.size(), " instructions, the kernel takes ",
-                     kMaxInstructions));
+    return absl::InvalidArgumentError(absl::StrCat("seccomp: the profile needs ", out.size(),
+                                                   " instructions, the kernel takes ",
+                                                   kMaxInstructions));
   }
   return filter;
 }

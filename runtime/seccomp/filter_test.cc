@@ -108,8 +108,7 @@ std::vector<sock_filter> Reference(const SeccompProfile& profile) {
     for (const std::string& name : rule.names) {
       const int number = seccomp_syscall_resolve_name(name.c_str());
       if (number == __NR_SCMP_ERROR) continue;
-      const int error =
-          seccomp_rule_add_array(context, action, number, args.size(), args.data());
+      const int error = seccomp_rule_add_array(context, action, number, args.size(), args.data());
       EXPECT_TRUE(error == 0 || error == -EEXIST) << name << ": " << strerror(-error);
     }
   }
@@ -208,15 +207,14 @@ TEST(SeccompFilter, DefaultProfilesAreLibseccomps) {
 TEST(SeccompFilter, EachOperatorIsLibseccomps) {
   for (const char* op : {"NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"}) {
     for (const char* value : {"0", "5", "4294967295", "4294967296", "21474836485"}) {
-      const nlohmann::json rule = {
-          {"names", {"read", "ioctl"}},
-          {"action", "SCMP_ACT_ERRNO"},
-          {"errnoRet", 77},
-          {"args",
-           {{{"index", 1},
-             {"op", std::string("SCMP_CMP_") + op},
-             {"value", std::stoull(value)},
-             {"valueTwo", 5}}}}};
+      const nlohmann::json rule = {{"names", {"read", "ioctl"}},
+                                   {"action", "SCMP_ACT_ERRNO"},
+                                   {"errnoRet", 77},
+                                   {"args",
+                                    {{{"index", 1},
+                                      {"op", std::string("SCMP_CMP_") + op},
+                                      {"value", std::stoull(value)},
+                                      {"valueTwo", 5}}}}};
       const nlohmann::json profile = {{"defaultAction", "SCMP_ACT_ALLOW"}, {"syscalls", {rule}}};
       SCOPED_TRACE(profile.dump());
       ExpectSame(Parse(profile.dump().c_str()));

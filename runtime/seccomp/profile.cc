@@ -62,9 +62,12 @@ struct NamedOp {
   SeccompOp op;
 };
 constexpr NamedOp kOps[] = {
-    {"SCMP_CMP_NE", SeccompOp::kNe}, {"SCMP_CMP_LT", SeccompOp::kLt},
-    {"SCMP_CMP_LE", SeccompOp::kLe}, {"SCMP_CMP_EQ", SeccompOp::kEq},
-    {"SCMP_CMP_GE", SeccompOp::kGe}, {"SCMP_CMP_GT", SeccompOp::kGt},
+    {"SCMP_CMP_NE", SeccompOp::kNe},
+    {"SCMP_CMP_LT", SeccompOp::kLt},
+    {"SCMP_CMP_LE", SeccompOp::kLe},
+    {"SCMP_CMP_EQ", SeccompOp::kEq},
+    {"SCMP_CMP_GE", SeccompOp::kGe},
+    {"SCMP_CMP_GT", SeccompOp::kGt},
     {"SCMP_CMP_MASKED_EQ", SeccompOp::kMaskedEq},
 };
 
@@ -87,8 +90,8 @@ absl::Status ReadAction(const JsonFields& fields, const char* key, SeccompAction
       return absl::OkStatus();
     }
   }
-  return fields.Invalid(
-      key, name.empty() ? "missing" : absl::StrCat("unknown action \"", name, "\""));
+  return fields.Invalid(key,
+                        name.empty() ? "missing" : absl::StrCat("unknown action \"", name, "\""));
 }
 
 absl::Status ReadErrno(const JsonFields& fields, const char* key, std::optional<uint32_t>* out) {
@@ -122,13 +125,12 @@ absl::Status ReadRule(const JsonFields& fields, SeccompRule* rule) {
   if (rule->names.empty()) return fields.Invalid("names", "want at least one system call");
   RETURN_IF_ERROR(ReadAction(fields, "action", &rule->action));
   RETURN_IF_ERROR(ReadErrno(fields, "errnoRet", &rule->errno_ret));
-  return fields.EachObject("args", [&](const JsonFields& item) {
-    return ReadArg(item, &rule->args.emplace_back());
-  });
+  return fields.EachObject(
+      "args", [&](const JsonFields& item) { return ReadArg(item, &rule->args.emplace_back()); });
 }
 
 template <typename Entry, size_t N, typename Value>
-const char* NameOf(const Entry (&table)[N], Value Entry::*member, Value value) {
+const char* NameOf(const Entry (&table)[N], Value Entry::* member, Value value) {
   for (const Entry& entry : table) {
     if (entry.*member == value) return entry.name;
   }
@@ -164,22 +166,24 @@ absl::StatusOr<SeccompProfile> SeccompProfileFromJson(const nlohmann::json& valu
         }
         return JsonFields::Error(path, absl::StrCat("unknown architecture ", item.dump()));
       }));
-  RETURN_IF_ERROR(fields.EachItem("flags", [&](const nlohmann::json& item, const std::string& path) {
-    for (const NamedFlag& entry : kFlags) {
-      if (item.is_string() && item.get_ref<const std::string&>() == entry.name) {
-        profile.filter_flags |= entry.flag;
-        return absl::OkStatus();
-      }
-    }
-    return JsonFields::Error(path, absl::StrCat("unknown flag ", item.dump()));
-  }));
+  RETURN_IF_ERROR(
+      fields.EachItem("flags", [&](const nlohmann::json& item, const std::string& path) {
+        for (const NamedFlag& entry : kFlags) {
+          if (item.is_string() && item.get_ref<const std::string&>() == entry.name) {
+            profile.filter_flags |= entry.flag;
+            return absl::OkStatus();
+          }
+        }
+        return JsonFields::Error(path, absl::StrCat("unknown flag ", item.dump()));
+      }));
   RETURN_IF_ERROR(fields.EachObject("syscalls", [&](const JsonFields& item) {
     return ReadRule(item, &profile.rules.emplace_back());
   }));
   return profile;
 }
 
-absl::StatusOr<SeccompProfile> ParseSeccompProfile(absl::string_view text, absl::string_view field) {
+absl::StatusOr<SeccompProfile> ParseSeccompProfile(absl::string_view text,
+                                                   absl::string_view field) {
   const nlohmann::json value = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
   if (value.is_discarded()) return JsonFields::Error(field, "not JSON");
   return SeccompProfileFromJson(value, field);
@@ -201,9 +205,8 @@ nlohmann::json SeccompProfileToJson(const SeccompProfile& profile) {
     item["action"] = NameOf(kActions, &NamedAction::action, rule.action);
     if (rule.errno_ret) item["errnoRet"] = *rule.errno_ret;
     for (const SeccompArg& arg : rule.args) {
-      nlohmann::json condition = {{"index", arg.index},
-                                  {"value", arg.value},
-                                  {"op", NameOf(kOps, &NamedOp::op, arg.op)}};
+      nlohmann::json condition = {
+          {"index", arg.index}, {"value", arg.value}, {"op", NameOf(kOps, &NamedOp::op, arg.op)}};
       if (arg.value_two != 0) condition["valueTwo"] = arg.value_two;
       item["args"].push_back(std::move(condition));
     }

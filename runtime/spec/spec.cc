@@ -128,7 +128,8 @@ const SpecNamespace* Spec::Namespace(NamespaceKind kind) const {
 }
 
 absl::string_view NamespaceName(NamespaceKind kind) {
-  constexpr const char* kNames[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
+  constexpr const char* kNames[] = {"pid", "network", "mount",  "ipc",
+                                    "uts", "user",    "cgroup", "time"};
   return kNames[static_cast<int>(kind)];
 }
 
@@ -152,9 +153,12 @@ json SpecToJson(const Spec& spec) {
   }
   const SpecHooks& h = spec.hooks;
   const std::pair<const char*, const std::vector<SpecHook>*> hooks[] = {
-      {"prestart", &h.prestart},           {"createRuntime", &h.create_runtime},
-      {"createContainer", &h.create_container}, {"startContainer", &h.start_container},
-      {"poststart", &h.poststart},         {"poststop", &h.poststop}};
+      {"prestart", &h.prestart},
+      {"createRuntime", &h.create_runtime},
+      {"createContainer", &h.create_container},
+      {"startContainer", &h.start_container},
+      {"poststart", &h.poststart},
+      {"poststop", &h.poststop}};
   for (const auto& [name, list] : hooks) {
     if (!list->empty()) out["hooks"][name] = HooksToJson(*list);
   }

@@ -266,8 +266,9 @@ absl::Status ReadLinux(const JsonFields& fields, SpecLinux* l) {
   RETURN_IF_ERROR(fields.Read("cgroupsPath", &l->cgroups_path));
   RETURN_IF_ERROR(fields.EachObject(
       "namespaces", [&](const JsonFields& item) { return ReadNamespace(item, &l->namespaces); }));
-  RETURN_IF_ERROR(fields.EachObject(
-      "devices", [&](const JsonFields& item) { return ReadDevice(item, &l->devices.emplace_back()); }));
+  RETURN_IF_ERROR(fields.EachObject("devices", [&](const JsonFields& item) {
+    return ReadDevice(item, &l->devices.emplace_back());
+  }));
   if (const json* seccomp = fields.Find("seccomp")) {
     ASSIGN_OR_RETURN(SeccompProfile profile,
                      SeccompProfileFromJson(*seccomp, fields.Path("seccomp")));
@@ -311,8 +312,9 @@ absl::StatusOr<Spec> SpecFromJson(const json& value) {
   }));
   RETURN_IF_ERROR(fields.Read("hostname", &spec.hostname));
   RETURN_IF_ERROR(fields.Read("domainname", &spec.domainname));
-  RETURN_IF_ERROR(fields.EachObject(
-      "mounts", [&](const JsonFields& item) { return ReadMount(item, &spec.mounts.emplace_back()); }));
+  RETURN_IF_ERROR(fields.EachObject("mounts", [&](const JsonFields& item) {
+    return ReadMount(item, &spec.mounts.emplace_back());
+  }));
   RETURN_IF_ERROR(fields.Object("hooks", [&](const JsonFields& hooks) -> absl::Status {
     RETURN_IF_ERROR(ReadHooks(hooks, "prestart", &spec.hooks.prestart));
     RETURN_IF_ERROR(ReadHooks(hooks, "createRuntime", &spec.hooks.create_runtime));

@@ -86,8 +86,7 @@ class SpecErrors : public testing::TestWithParam<Refused> {};
 
 TEST_P(SpecErrors, NameTheField) {
   nlohmann::json value = nlohmann::json::parse(kFull);
-  value[nlohmann::json::json_pointer(GetParam().pointer)] =
-      nlohmann::json::parse(GetParam().value);
+  value[nlohmann::json::json_pointer(GetParam().pointer)] = nlohmann::json::parse(GetParam().value);
   const absl::StatusOr<Spec> spec = SpecFromJson(value);
   ASSERT_FALSE(spec.ok());
   EXPECT_EQ(std::string(spec.status().message()), GetParam().message);
@@ -96,8 +95,10 @@ TEST_P(SpecErrors, NameTheField) {
 INSTANTIATE_TEST_SUITE_P(
     All, SpecErrors,
     testing::Values(
-        Refused{"/linux/resources/memory/limit", "\"1\"", "linux.resources.memory.limit: want an integer"},
-        Refused{"/linux/resources/memory/limit", "1.5", "linux.resources.memory.limit: want an integer"},
+        Refused{"/linux/resources/memory/limit", "\"1\"",
+                "linux.resources.memory.limit: want an integer"},
+        Refused{"/linux/resources/memory/limit", "1.5",
+                "linux.resources.memory.limit: want an integer"},
         Refused{"/linux/resources/unified", R"({"a.b": "1\u00002"})",
                 "linux.resources.unified: has a NUL byte"},
         Refused{"/linux/resources/memory/swap", "4096",
@@ -109,16 +110,19 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"/process/cwd", "\"tmp\"", "process.cwd: want an absolute path"},
         Refused{"/process/capabilities/bounding", "[\"CAP_FLY\"]",
                 "process.capabilities.bounding[0]: unknown capability \"CAP_FLY\""},
-        Refused{"/process/rlimits/0/type", "\"RLIMIT_X\"", "process.rlimits[0].type: unknown limit \"RLIMIT_X\""},
+        Refused{"/process/rlimits/0/type", "\"RLIMIT_X\"",
+                "process.rlimits[0].type: unknown limit \"RLIMIT_X\""},
         Refused{"/process/oomScoreAdj", "1001", "process.oomScoreAdj: want -1000 to 1000"},
         Refused{"/mounts/0", "[]", "mounts[0]: want an object"},
         Refused{"/mounts/0/destination", "\"\"", "mounts[0].destination: missing"},
         Refused{"/linux/namespaces/1/type", "\"pid\"", "linux.namespaces[1].type: pid twice"},
-        Refused{"/linux/namespaces/1/type", "\"moon\"", "linux.namespaces[1].type: unknown namespace \"moon\""},
+        Refused{"/linux/namespaces/1/type", "\"moon\"",
+                "linux.namespaces[1].type: unknown namespace \"moon\""},
         Refused{"/linux/resources/devices/1/access", "\"x\"",
                 "linux.resources.devices[1].access: want letters out of rwm"},
         Refused{"/linux/maskedPaths", "[\"proc\"]", "linux.maskedPaths[0]: want an absolute path"},
-        Refused{"/linux/seccomp/defaultAction", "\"X\"", "linux.seccomp.defaultAction: unknown action \"X\""},
+        Refused{"/linux/seccomp/defaultAction", "\"X\"",
+                "linux.seccomp.defaultAction: unknown action \"X\""},
         Refused{"/ociVersion", "\"2.0.0\"", "ociVersion: want 1.x, not \"2.0.0\""},
         Refused{"/linux", "7", "linux: want an object"}));
 

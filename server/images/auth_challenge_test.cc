@@ -16,10 +16,9 @@ TEST(AuthChallenge, BearerWithQuotedParameters) {
       R"(Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull,push")");
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].scheme, "bearer");
-  EXPECT_THAT(all[0].parameters,
-              UnorderedElementsAre(Pair("realm", "https://auth.example/token"),
-                                   Pair("service", "reg"),
-                                   Pair("scope", "repository:a/b:pull,push")));
+  EXPECT_THAT(all[0].parameters, UnorderedElementsAre(Pair("realm", "https://auth.example/token"),
+                                                      Pair("service", "reg"),
+                                                      Pair("scope", "repository:a/b:pull,push")));
 }
 
 TEST(AuthChallenge, SeveralChallengesInOneHeader) {

@@ -61,8 +61,8 @@ absl::Status CheckHeaderValue(absl::string_view value, absl::string_view what) {
 }
 
 std::string BasicValue(const Credentials& credentials) {
-  return absl::StrCat("Basic ", absl::Base64Escape(absl::StrCat(credentials.username, ":",
-                                                                credentials.password)));
+  return absl::StrCat(
+      "Basic ", absl::Base64Escape(absl::StrCat(credentials.username, ":", credentials.password)));
 }
 
 // token or access_token, and expires_in, of a realm's answer.
@@ -100,8 +100,8 @@ absl::StatusOr<Authorization> FetchToken(const AuthChallenge& challenge,
   }
   const std::string scope = Parameter(challenge, "scope").empty() ? std::string(default_scope)
                                                                   : Parameter(challenge, "scope");
-  const std::string query = absl::StrCat("service=", Encode(Parameter(challenge, "service")),
-                                         "&scope=", Encode(scope));
+  const std::string query =
+      absl::StrCat("service=", Encode(Parameter(challenge, "service")), "&scope=", Encode(scope));
   HttpRequest request;
   request.tls = tls;
   if (!credentials.identity_token.empty()) {

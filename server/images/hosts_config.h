@@ -46,8 +46,8 @@ struct RegistryEndpoint {
 // or one without a hosts.toml (then its *.crt, *.cert and *.key files count), gives the upstream alone: HTTPS,
 // but plain HTTP for a loopback host on a port other than 443 that has no such files.
 // InvalidArgument names the file, line and key of what doesn't parse.
-absl::StatusOr<std::vector<RegistryEndpoint>> LoadRegistryEndpoints(
-    const std::string& config_path, absl::string_view registry);
+absl::StatusOr<std::vector<RegistryEndpoint>> LoadRegistryEndpoints(const std::string& config_path,
+                                                                    absl::string_view registry);
 
 // The same from the text of a file; `directory` is what relative paths are relative to.
 absl::StatusOr<std::vector<RegistryEndpoint>> ParseHostsToml(absl::string_view text,

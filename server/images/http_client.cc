@@ -57,8 +57,8 @@ class Url {
 };
 
 absl::Status CurlStatus(CURLcode code, const std::string& url, const char* detail) {
-  const std::string message = absl::StrCat(
-      PublicUrl(url), ": ", detail[0] != '\0' ? detail : curl_easy_strerror(code));
+  const std::string message =
+      absl::StrCat(PublicUrl(url), ": ", detail[0] != '\0' ? detail : curl_easy_strerror(code));
   switch (code) {
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
@@ -256,8 +256,8 @@ absl::Status HttpClient::Lane::Run(Cancellation* cancellation, absl::Duration st
     const absl::Time limit = std::min(last_byte_ + stall_timeout, cancellation->deadline());
     const absl::Duration left = limit - absl::Now();
     if (absl::Now() >= last_byte_ + stall_timeout) {
-      return absl::UnavailableError(absl::StrCat(PublicUrl(url_), ": no data for ",
-                                                 absl::FormatDuration(stall_timeout)));
+      return absl::UnavailableError(
+          absl::StrCat(PublicUrl(url_), ": no data for ", absl::FormatDuration(stall_timeout)));
     }
     const int64_t wait = absl::ToInt64Milliseconds(left) + 1;
     curl_multi_poll(multi_, nullptr, 0, static_cast<int>(std::clamp<int64_t>(wait, 1, 60'000)),

@@ -33,11 +33,11 @@ struct Image {
   ImageId id;                             // the config's digest, sha256:HEX
   std::vector<std::string> repo_tags;     // docker.io/library/busybox:1.36; sorted
   std::vector<std::string> repo_digests;  // docker.io/library/busybox@sha256:HEX; sorted
-  uint64_t size = 0;                      // bytes: config and compressed layers, as the registry has them
+  uint64_t size = 0;  // bytes: config and compressed layers, as the registry has them
   ImageConfig config;
   // Bottom first, as LayerStore::CompleteLayers made them: what Snapshotter::Prepare takes.
   std::vector<DiffId> layers;
-  bool pinned = false;         // exempt from kubelet's garbage collection
+  bool pinned = false;  // exempt from kubelet's garbage collection
 };
 
 }  // namespace berth

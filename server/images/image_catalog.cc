@@ -92,8 +92,8 @@ absl::Status ImageCatalog::Load() {
       if (!status.ok()) image = status;
     }
     if (!image.ok()) {
-      LogWarning("image ", record.id.str(), " is damaged and un-listed: ",
-                 image.status().message());
+      LogWarning("image ", record.id.str(),
+                 " is damaged and un-listed: ", image.status().message());
       RETURN_IF_ERROR(records_.RemoveImage(record.id));
       continue;
     }
@@ -109,8 +109,8 @@ absl::Status ImageCatalog::RebuildOne(const ImageSidecar& sidecar) {
   ASSIGN_OR_RETURN(Image image, ReadImage(sidecar.id, sidecar.manifest, *lease, &diff_ids));
   ASSIGN_OR_RETURN(image.layers, layers_->CompleteLayers(diff_ids, *lease));
   RETURN_IF_ERROR(layers_->Reference(sidecar.id.str(), image.layers));
-  RETURN_IF_ERROR(records_.Put(
-      ImageRecord{sidecar.id, sidecar.manifest, image.size, image.layers}, sidecar.names));
+  RETURN_IF_ERROR(records_.Put(ImageRecord{sidecar.id, sidecar.manifest, image.size, image.layers},
+                               sidecar.names));
   lookup_.Put(std::move(image), sidecar.names);
   return absl::OkStatus();
 }
@@ -198,7 +198,8 @@ absl::Status ImageCatalog::Add(FetchedImage fetched, const std::vector<std::stri
   for (const ImageId& loser : losers) {
     const Claim claim(this, loser);
     const absl::Status status = WriteSidecar(loser);
-    if (!status.ok()) LogWarning("sidecar of image ", loser.str(), ", ignoring: ", status.message());
+    if (!status.ok())
+      LogWarning("sidecar of image ", loser.str(), ", ignoring: ", status.message());
   }
   return absl::OkStatus();
 }

@@ -31,8 +31,7 @@ class ImageCatalog {
   // `pinned`: normalised names. `database` and `layers` outlive the catalog.
   static absl::StatusOr<std::unique_ptr<ImageCatalog>> Open(const std::string& root,
                                                             std::set<std::string> pinned,
-                                                            Database* database,
-                                                            LayerStore* layers);
+                                                            Database* database, LayerStore* layers);
 
   // Makes a fetched image visible under `names`.
   absl::Status Add(FetchedImage image, const std::vector<std::string>& names);

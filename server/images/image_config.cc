@@ -87,8 +87,8 @@ absl::Status TakeDiffIds(const json& rootfs, size_t layers, std::vector<DiffId>*
   std::vector<std::string> ids;
   RETURN_IF_ERROR(Take(Member(rootfs, "diff_ids"), "rootfs.diff_ids", &ids));
   if (ids.size() != layers) {
-    return Refuse("rootfs.diff_ids", absl::StrCat(ids.size(), " entries for the ", layers,
-                                                  " layers of the manifest"));
+    return Refuse("rootfs.diff_ids",
+                  absl::StrCat(ids.size(), " entries for the ", layers, " layers of the manifest"));
   }
   for (std::string& id : ids) {
     if (absl::Status status = CheckDigest(id); !status.ok()) {

@@ -148,18 +148,19 @@ class LayersFetch {
   absl::Status Ingest(const LayerTask& task) {
     RETURN_IF_ERROR(Failpoint("images.pull.layer"));
     ASSIGN_OR_RETURN(const std::unique_ptr<LayerIngest> ingest,
-                     context_.layers->BeginIngest(IngestRequest{.expected = task.diff_id, .limits = context_.limits}));
+                     context_.layers->BeginIngest(
+                         IngestRequest{.expected = task.diff_id, .limits = context_.limits}));
     const CancelCallback cancel(cancellation_, [&] { ingest->Cancel(); });
     absl::Duration unpacking;
     const absl::Time start = absl::Now();
-    RETURN_IF_ERROR(session_->FetchBlob(
-        task.blob.digest, task.blob.size, [&](absl::string_view data) -> absl::Status {
-          const absl::Time before = absl::Now();
-          const absl::Status status = ingest->Write(data);
-          unpacking += absl::Now() - before;
-          context_.observer->OnBytes(data.size());
-          return status;
-        }));
+    RETURN_IF_ERROR(session_->FetchBlob(task.blob.digest, task.blob.size,
+                                        [&](absl::string_view data) -> absl::Status {
+                                          const absl::Time before = absl::Now();
+                                          const absl::Status status = ingest->Write(data);
+                                          unpacking += absl::Now() - before;
+                                          context_.observer->OnBytes(data.size());
+                                          return status;
+                                        }));
     const absl::Time fetched = absl::Now();
     RETURN_IF_ERROR(Failpoint("images.pull.fetched"));
     const absl::StatusOr<LayerInfo> layer = ingest->Commit(*lease_);

@@ -31,7 +31,7 @@ struct FetchedImage {
   FetchedBlob manifest;  // of this platform
   FetchedBlob config;
   ParsedImageConfig parsed;
-  uint64_t size = 0;  // config and compressed layers
+  uint64_t size = 0;                  // config and compressed layers
   std::unique_ptr<LayerLease> lease;  // keeps every layer until the image's reference does
 };
 

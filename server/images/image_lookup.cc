@@ -15,8 +15,8 @@ namespace {
 
 bool IsHex(absl::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-           return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
-         });
+    return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
+  });
 }
 
 }  // namespace
@@ -100,8 +100,8 @@ absl::StatusOr<ImageLookup::Pointer> ImageLookup::Find(absl::string_view text) c
     return FindPrefix(hex);
   }
   ASSIGN_OR_RETURN(const ImageReference reference, ParseReference(text));
-  const std::string name = reference.digest.empty() ? reference.TagName()
-                                                    : reference.DigestName(reference.digest);
+  const std::string name =
+      reference.digest.empty() ? reference.TagName() : reference.DigestName(reference.digest);
   if (const auto it = names_.find(name); it != names_.end()) return images_.at(it->second);
   if (IsHex(text)) return FindPrefix(text);
   return absl::NotFoundError(absl::StrCat("image ", name, " not found"));

@@ -71,9 +71,8 @@ absl::StatusOr<std::vector<ImageName>> ImageRecords::Names() {
 }
 
 absl::Status ImageRecords::Put(const ImageRecord& image, const std::vector<std::string>& names) {
-  const std::string layers =
-      absl::StrJoin(image.layers, " ",
-                    [](std::string* out, const DiffId& layer) { out->append(layer.str()); });
+  const std::string layers = absl::StrJoin(
+      image.layers, " ", [](std::string* out, const DiffId& layer) { out->append(layer.str()); });
   ASSIGN_OR_RETURN(Transaction tx, database_->Write(Durability::kFull));
   RETURN_IF_ERROR(
       tx.Prepare("INSERT OR REPLACE INTO images(id, manifest, size, layers) VALUES(?, ?, ?, ?)")

@@ -14,7 +14,7 @@ namespace berth {
 
 struct ImageRecord {
   ImageId id;
-  Digest manifest;             // the blob of the platform's manifest
+  Digest manifest;  // the blob of the platform's manifest
   uint64_t size = 0;
   std::vector<DiffId> layers;  // complete, bottom first
 };

@@ -34,9 +34,8 @@ struct PullInFlight {
 // Equal pulls have equal keys: a digest, so that no credential is kept in it.
 std::string PullKey(const ImageReference& reference, const RegistryAuth& auth) {
   std::string text;
-  for (const std::string& part :
-       {reference.ToString(), auth.username, auth.password, auth.auth, auth.server_address,
-        auth.identity_token, auth.registry_token}) {
+  for (const std::string& part : {reference.ToString(), auth.username, auth.password, auth.auth,
+                                  auth.server_address, auth.identity_token, auth.registry_token}) {
     absl::StrAppend(&text, part.size(), ":", part);
   }
   return DigestOf("sha256", text);
@@ -100,16 +99,16 @@ class RealImageService : public ImageService {
   absl::Status CollectGarbage() override { return layers_->Collect().status(); }
 
  private:
-  std::shared_ptr<PullInFlight> JoinOrStart(const std::string& key,
-                                            const ImageReference& reference,
+  std::shared_ptr<PullInFlight> JoinOrStart(const std::string& key, const ImageReference& reference,
                                             const RegistryAuth& auth) {
     MutexLock lock(&mu_);
     std::shared_ptr<PullInFlight>& pull = pulls_[key];
     if (pull == nullptr) {
       pull = std::make_shared<PullInFlight>();
       ++running_;
-      std::thread([this, key, pull = pull, reference, auth] { Run(key, pull, reference, auth); })
-          .detach();  // ~RealImageService waits for it by running_
+      std::thread([this, key, pull = pull, reference, auth] {
+        Run(key, pull, reference, auth);
+      }).detach();  // ~RealImageService waits for it by running_
     }
     ++pull->waiters;
     return pull;
@@ -167,8 +166,8 @@ class RealImageService : public ImageService {
     session.stall_timeout = options_.stall_timeout;
     ASSIGN_OR_RETURN(session.endpoints,
                      LoadRegistryEndpoints(options_.config_path, reference.registry));
-    const FetchContext context{layers_,    &catalog_->blobs(),    &flights_, &slots_,
-                               observer(), options_.concurrent_downloads,
+    const FetchContext context{layers_,        &catalog_->blobs(), &flights_,
+                               &slots_,        observer(),         options_.concurrent_downloads,
                                options_.limits};
     ASSIGN_OR_RETURN(FetchedImage image, FetchImage(context, std::move(session), cancellation));
     RETURN_IF_ERROR(cancellation->Check());
@@ -183,9 +182,7 @@ class RealImageService : public ImageService {
     return pulled;
   }
 
-  PullObserver* observer() {
-    return options_.observer == nullptr ? &silent_ : options_.observer;
-  }
+  PullObserver* observer() { return options_.observer == nullptr ? &silent_ : options_.observer; }
 
   const ImageServiceOptions options_;
   LayerStore* const layers_;

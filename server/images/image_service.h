@@ -40,14 +40,14 @@ namespace berth {
 class Database;
 
 struct ImageServiceOptions {
-  std::string root;         // ROOT of the daemon; blobs are kept below ROOT/blobs
-  std::string config_path;  // directory of HOST/hosts.toml files; may be empty or missing
+  std::string root;                 // ROOT of the daemon; blobs are kept below ROOT/blobs
+  std::string config_path;          // directory of HOST/hosts.toml files; may be empty or missing
   std::vector<std::string> pinned;  // references of images that are listed as pinned
   // Layers that one pull downloads and unpacks at once; twice as many in all pulls together.
   int concurrent_downloads = 3;
   // A transfer that receives nothing for so long is ended and resumed.
   absl::Duration stall_timeout = absl::Seconds(30);
-  LayerLimits limits;  // on what a layer may unpack to
+  LayerLimits limits;                // on what a layer may unpack to
   PullObserver* observer = nullptr;  // may be null; outlives the service
 };
 
@@ -72,8 +72,7 @@ class ImageService {
   // manifests). `database` and `layers` outlive the service.
   // Open comes before pulls and before other users of `layers` take references.
   static absl::StatusOr<std::unique_ptr<ImageService>> Open(ImageServiceOptions options,
-                                                            Database* database,
-                                                            LayerStore* layers);
+                                                            Database* database, LayerStore* layers);
   virtual ~ImageService() = default;
 
   // Pulls `reference`; when it returns OK, Resolve(reference) finds the image, also after a power cut.

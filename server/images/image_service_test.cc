@@ -112,7 +112,8 @@ class FakeLayerStore : public LayerStore {
   std::vector<LayerInfo> List() const override {
     MutexLock lock(&mu_);
     std::vector<LayerInfo> all;
-    for (const DiffId& layer : layers_) all.push_back(LayerInfo{.diff_id = layer, .file_bytes = 10});
+    for (const DiffId& layer : layers_)
+      all.push_back(LayerInfo{.diff_id = layer, .file_bytes = 10});
     return all;
   }
   absl::Status Verify(const LayerGeneration&, bool) override { return absl::OkStatus(); }
@@ -141,8 +142,8 @@ class FakeRegistry {
                       R"(","size":)", layer.size(), "}");
     }
     const std::string config =
-        absl::StrCat(R"({"config":{"User":")", mark,
-                     R"("},"rootfs":{"type":"layers","diff_ids":[)", diff_ids, "]}}");
+        absl::StrCat(R"({"config":{"User":")", mark, R"("},"rootfs":{"type":"layers","diff_ids":[)",
+                     diff_ids, "]}}");
     const std::string config_digest = DigestOf("sha256", config);
     blobs_[config_digest] = config;
     const std::string manifest = absl::StrCat(
@@ -164,12 +165,14 @@ class FakeRegistry {
                    .body = it->second};
     }
     const size_t at = request.target.find("/blobs/");
-    const auto blob = at == std::string::npos ? blobs_.end() : blobs_.find(request.target.substr(at + 7));
+    const auto blob =
+        at == std::string::npos ? blobs_.end() : blobs_.find(request.target.substr(at + 7));
     if (blob == blobs_.end()) return Reply{.code = 404};
     if (stall && blob->second == stalled) {
       return Reply{.body = blob->second, .cut = 1, .stall = true};
     }
-    return Reply{.body = blob->second == tampered ? std::string(tampered.size(), '!') : blob->second};
+    return Reply{.body =
+                     blob->second == tampered ? std::string(tampered.size(), '!') : blob->second};
   }
 
   std::string password;
@@ -216,7 +219,8 @@ class ImageServiceTest : public ::testing::Test {
   }
   int Requests(const std::string& part) {
     int count = 0;
-    for (const Request& request : server_.requests()) count += absl::StrContains(request.target, part);
+    for (const Request& request : server_.requests())
+      count += absl::StrContains(request.target, part);
     return count;
   }
   std::vector<std::string> Files(const std::string& directory) {
@@ -339,8 +343,7 @@ TEST_F(ImageServiceTest, ADeadlineEndsAPull) {
   registry_.stalled = "layer two";
   registry_.stall = true;
   Cancellation cancellation(absl::Now() + absl::Milliseconds(100));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(
-      service_->Pull(Ref("app:v1"), {}, &cancellation).status()));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(service_->Pull(Ref("app:v1"), {}, &cancellation).status()));
 }
 
 TEST_F(ImageServiceTest, RemovalByTagAndById) {
@@ -396,7 +399,8 @@ TEST_F(ImageServiceTest, ALostDatabaseIsRebuiltWithNames) {
 TEST_F(ImageServiceTest, AnImageWithADamagedBlobIsUnlisted) {
   const auto pulled = Pull("app:v1");
   ASSERT_TRUE(pulled.ok());
-  ASSERT_TRUE(WriteFileAtomically(root_ + "/blobs/sha256/" + pulled->id.str().substr(7), "x", 0600).ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(root_ + "/blobs/sha256/" + pulled->id.str().substr(7), "x", 0600).ok());
   Reopen();
   EXPECT_THAT(service_->List(""), IsEmpty());
   EXPECT_THAT(Files("sha256"), IsEmpty());

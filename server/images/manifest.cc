@@ -18,8 +18,10 @@ using nlohmann::json;
 
 constexpr absl::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
 constexpr absl::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
-constexpr absl::string_view kDockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
-constexpr absl::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
+constexpr absl::string_view kDockerList =
+    "application/vnd.docker.distribution.manifest.list.v2+json";
+constexpr absl::string_view kDockerManifest =
+    "application/vnd.docker.distribution.manifest.v2+json";
 constexpr absl::string_view kSchema1 = "application/vnd.docker.distribution.manifest.v1";
 constexpr absl::string_view kOciConfig = "application/vnd.oci.image.config.v1+json";
 constexpr absl::string_view kDockerConfig = "application/vnd.docker.container.image.v1+json";
@@ -63,8 +65,8 @@ absl::StatusOr<Descriptor> ParseDescriptor(const json& value, const std::string&
 
 absl::Status CheckLayerType(const std::string& type, const std::string& field) {
   if (absl::EndsWith(type, "+encrypted")) {
-    return absl::UnimplementedError(
-        absl::StrCat("manifest: ", field, ": encrypted layers are not supported (", Shown(type), ")"));
+    return absl::UnimplementedError(absl::StrCat(
+        "manifest: ", field, ": encrypted layers are not supported (", Shown(type), ")"));
   }
   static constexpr absl::string_view kKnown[] = {
       "application/vnd.oci.image.layer.v1.tar",
@@ -82,8 +84,8 @@ absl::Status CheckLayerType(const std::string& type, const std::string& field) {
   if (std::find(std::begin(kKnown), std::end(kKnown), type) != std::end(kKnown)) {
     return absl::OkStatus();
   }
-  return absl::UnimplementedError(
-      absl::StrCat("manifest: ", field, ": media type \"", Shown(type), "\" is no file system layer"));
+  return absl::UnimplementedError(absl::StrCat("manifest: ", field, ": media type \"", Shown(type),
+                                               "\" is no file system layer"));
 }
 
 absl::StatusOr<ImageIndex> ParseIndex(const json& document) {
@@ -117,9 +119,9 @@ absl::StatusOr<ImageManifest> ParseImageManifest(const json& document) {
   ASSIGN_OR_RETURN(manifest.config, ParseDescriptor(document["config"], "config", kMaxConfigBytes));
   const std::string& config_type = manifest.config.media_type;
   if (config_type != kOciConfig && config_type != kDockerConfig) {
-    return absl::UnimplementedError(
-        absl::StrCat("this is an artifact of type \"",
-                     Shown(artifact.empty() ? config_type : artifact), "\", not an image that runs"));
+    return absl::UnimplementedError(absl::StrCat("this is an artifact of type \"",
+                                                 Shown(artifact.empty() ? config_type : artifact),
+                                                 "\", not an image that runs"));
   }
   const auto layers = document.find("layers");
   if (layers == document.end() || !layers->is_array()) return Refuse("layers", "must be a list");
@@ -152,15 +154,17 @@ std::string NormalVariant(const Platform& platform) {
 absl::StatusOr<std::variant<ImageIndex, ImageManifest>> ParseManifest(
     absl::string_view bytes, absl::string_view media_type) {
   if (absl::StartsWith(media_type, kSchema1)) {
-    return absl::UnimplementedError("the registry serves a Docker schema 1 manifest, which is not "
-                                    "supported: push the image again with a current tool");
+    return absl::UnimplementedError(
+        "the registry serves a Docker schema 1 manifest, which is not "
+        "supported: push the image again with a current tool");
   }
   json document = json::parse(bytes.begin(), bytes.end(), nullptr, false);
   if (!document.is_object()) return Refuse("document", "is no JSON object");
   const auto version = document.find("schemaVersion");
   if (version != document.end() && version->is_number_integer() && *version == 1) {
-    return absl::UnimplementedError("Docker schema 1 manifests are not supported: push the image "
-                                    "again with a current tool");
+    return absl::UnimplementedError(
+        "Docker schema 1 manifests are not supported: push the image "
+        "again with a current tool");
   }
   if (version == document.end() || !version->is_number_integer() || *version != 2) {
     return Refuse("schemaVersion", "must be 2");
@@ -171,8 +175,8 @@ absl::StatusOr<std::variant<ImageIndex, ImageManifest>> ParseManifest(
            type == kDockerManifest;
   };
   if (!own_type.empty() && is_known(media_type) && own_type != media_type) {
-    return Refuse("mediaType", absl::StrCat("\"", Shown(own_type), "\" was announced as \"",
-                                            media_type, "\""));
+    return Refuse("mediaType",
+                  absl::StrCat("\"", Shown(own_type), "\" was announced as \"", media_type, "\""));
   }
   const absl::string_view type = own_type.empty() ? media_type : absl::string_view(own_type);
   // A document that could be read in two ways would have two contents under one digest.

@@ -26,8 +26,8 @@ std::string Blob(const std::string& type, const std::string& digest, const std::
 }
 std::string ManifestOf(const std::string& config, const std::string& layers,
                        const std::string& more = "") {
-  return absl::StrCat(R"({"schemaVersion":2,"config":)", config, R"(,"layers":[)", layers, "]", more,
-                      "}");
+  return absl::StrCat(R"({"schemaVersion":2,"config":)", config, R"(,"layers":[)", layers, "]",
+                      more, "}");
 }
 std::string Refusal(const std::string& document, const std::string& type = kOciManifest) {
   const auto parsed = ParseManifest(document, type);
@@ -71,7 +71,8 @@ TEST(Manifest, WhatCannotRunIsUnimplemented) {
 TEST(Manifest, RefusalsNameTheField) {
   EXPECT_THAT(Refusal("["), HasSubstr("is no JSON object"));
   EXPECT_THAT(Refusal(R"({"schemaVersion":"2"})"), HasSubstr("schemaVersion"));
-  EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), "5")), HasSubstr("layers[0]: must be an object"));
+  EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), "5")),
+              HasSubstr("layers[0]: must be an object"));
   EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), Blob(kLayerType, "sha256:x"))),
               HasSubstr("layers[0].digest"));
   EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), Blob(kLayerType, kB, "-1"))),
@@ -91,7 +92,8 @@ TEST(Manifest, RefusalsNameTheField) {
   for (int i = 0; i <= kMaxLayers; ++i) {
     absl::StrAppend(&layers, i == 0 ? "" : ",", Blob(kLayerType, kB));
   }
-  EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), layers)), HasSubstr("500 layers exceed 499"));
+  EXPECT_THAT(Refusal(ManifestOf(Blob(kConfigType, kA), layers)),
+              HasSubstr("500 layers exceed 499"));
 }
 
 ImageIndex Index(const std::vector<std::string>& platforms) {
@@ -102,8 +104,8 @@ ImageIndex Index(const std::vector<std::string>& platforms) {
                     Blob(kOciManifest, digest, "9",
                          platforms[i].empty() ? "" : R"(,"platform":)" + platforms[i]));
   }
-  const auto parsed = ParseManifest(
-      absl::StrCat(R"({"schemaVersion":2,"manifests":[)", entries, "]}"), kOciIndex);
+  const auto parsed =
+      ParseManifest(absl::StrCat(R"({"schemaVersion":2,"manifests":[)", entries, "]}"), kOciIndex);
   EXPECT_TRUE(parsed.ok()) << parsed.status();
   return std::get<ImageIndex>(*parsed);
 }
@@ -131,7 +133,9 @@ TEST(ImageConfig, WhatContainersNeedIsRead) {
   const auto parsed = ParseImageConfig(absl::StrCat(R"({"os":"linux","architecture":"amd64",
     "created":"2024-01-01T00:00:00Z","config":{"User":"1000:10","Env":["A=b"],"Entrypoint":["/e"],
     "Cmd":null,"WorkingDir":"/w","Volumes":{"/v":{}},"ExposedPorts":{"80/tcp":{}},"StopSignal":"SIGINT",
-    "Labels":{"k":"v"}},"rootfs":{"type":"layers","diff_ids":[")", kA, R"("]}})"), 1);
+    "Labels":{"k":"v"}},"rootfs":{"type":"layers","diff_ids":[")",
+                                                    kA, R"("]}})"),
+                                       1);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->config.user, "1000:10");
   EXPECT_THAT(parsed->config.env, ElementsAre("A=b"));
@@ -152,11 +156,13 @@ TEST(ImageConfig, RefusalsNameTheField) {
   EXPECT_THAT(refusal("{}"), HasSubstr("rootfs: must be an object"));
   EXPECT_THAT(refusal(R"({"rootfs":{"type":"layers","diff_ids":[]}})"),
               HasSubstr("0 entries for the 1 layers"));
-  EXPECT_THAT(refusal(R"({"rootfs":{"type":"layers","diff_ids":["x"]}})"), HasSubstr("rootfs.diff_ids"));
+  EXPECT_THAT(refusal(R"({"rootfs":{"type":"layers","diff_ids":["x"]}})"),
+              HasSubstr("rootfs.diff_ids"));
   EXPECT_THAT(refusal("{\"config\":{\"Env\":\"A\"}," + rootfs + "}"), HasSubstr("config.Env"));
   EXPECT_THAT(refusal("{\"config\":{\"User\":\"a\\u0000b\"}," + rootfs + "}"),
               HasSubstr("config.User: has a NUL"));
-  EXPECT_THAT(refusal("{\"config\":{\"Labels\":{\"a\":5}}," + rootfs + "}"), HasSubstr("config.Labels"));
+  EXPECT_THAT(refusal("{\"config\":{\"Labels\":{\"a\":5}}," + rootfs + "}"),
+              HasSubstr("config.Labels"));
 }
 
 }  // namespace

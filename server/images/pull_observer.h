@@ -18,11 +18,16 @@ enum class PullPhase { kResolve, kDownload, kUnpack, kSync, kCommit };
 // "resolve", "download", ...: the value of a metric's label.
 inline absl::string_view PullPhaseName(PullPhase phase) {
   switch (phase) {
-    case PullPhase::kResolve: return "resolve";
-    case PullPhase::kDownload: return "download";
-    case PullPhase::kUnpack: return "unpack";
-    case PullPhase::kSync: return "sync";
-    case PullPhase::kCommit: return "commit";
+    case PullPhase::kResolve:
+      return "resolve";
+    case PullPhase::kDownload:
+      return "download";
+    case PullPhase::kUnpack:
+      return "unpack";
+    case PullPhase::kSync:
+      return "sync";
+    case PullPhase::kCommit:
+      return "commit";
   }
   return "unknown";
 }

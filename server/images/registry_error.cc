@@ -29,11 +29,16 @@ std::string RegistryCode(absl::string_view body) {
 
 absl::StatusCode CodeFor(int http) {
   switch (http) {
-    case 401: return absl::StatusCode::kUnauthenticated;
-    case 403: return absl::StatusCode::kPermissionDenied;
-    case 404: return absl::StatusCode::kNotFound;
-    case 408: return absl::StatusCode::kUnavailable;
-    case 429: return absl::StatusCode::kResourceExhausted;
+    case 401:
+      return absl::StatusCode::kUnauthenticated;
+    case 403:
+      return absl::StatusCode::kPermissionDenied;
+    case 404:
+      return absl::StatusCode::kNotFound;
+    case 408:
+      return absl::StatusCode::kUnavailable;
+    case 429:
+      return absl::StatusCode::kResourceExhausted;
     default:
       return http >= 500 ? absl::StatusCode::kUnavailable : absl::StatusCode::kFailedPrecondition;
   }

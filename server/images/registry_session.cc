@@ -107,8 +107,8 @@ class RegistrySession::BlobReceiver : public HttpReceiver {
     if (code_ == 200) {
       uint64_t length = 0;
       if (absl::SimpleAtoi(head.Header("content-length"), &length) && length != size_) {
-        return absl::DataLossError(absl::StrCat("the registry serves ", length,
-                                                " bytes; the manifest states ", size_));
+        return absl::DataLossError(
+            absl::StrCat("the registry serves ", length, " bytes; the manifest states ", size_));
       }
       skip_ = offset_;
     } else if (code_ == 206 && ContentRangeStart(head.Header("content-range")) != offset_) {
@@ -170,8 +170,7 @@ RegistrySession::RegistrySession(Options options, Cancellation* cancellation)
 std::string RegistrySession::Url(size_t endpoint, absl::string_view kind,
                                  absl::string_view name) const {
   const RegistryEndpoint& at = options_.endpoints[endpoint];
-  std::string url =
-      absl::StrCat(at.base, "/", options_.reference.repository, "/", kind, "/", name);
+  std::string url = absl::StrCat(at.base, "/", options_.reference.repository, "/", kind, "/", name);
   // Tells a mirror of several registries which one is meant (distribution spec, "Registry Proxying").
   if (!at.upstream) absl::StrAppend(&url, "?ns=", options_.reference.registry);
   return url;
@@ -198,9 +197,8 @@ absl::StatusOr<std::string> RegistrySession::AuthorizationFor(size_t endpoint) {
   MutexLock lock(&mu_);
   EndpointState& state = states_[endpoint];
   if (!state.ready) {
-    ASSIGN_OR_RETURN(state.credentials,
-                     CredentialsFor(options_.auth, options_.reference.registry,
-                                    options_.endpoints[endpoint]));
+    ASSIGN_OR_RETURN(state.credentials, CredentialsFor(options_.auth, options_.reference.registry,
+                                                       options_.endpoints[endpoint]));
     state.ready = true;
   }
   return absl::Now() < state.authorization.expires ? state.authorization.value : std::string();
@@ -375,8 +373,7 @@ absl::Status RegistrySession::FetchManifestFrom(size_t endpoint, absl::string_vi
                       absl::StrCat(PublicUrl(url), ": Docker-Content-Digest"));
 }
 
-absl::Status RegistrySession::FetchBlob(const Digest& digest, uint64_t size,
-                                        const BlobSink& sink) {
+absl::Status RegistrySession::FetchBlob(const Digest& digest, uint64_t size, const BlobSink& sink) {
   RETURN_IF_ERROR(CheckDigest(digest.str()));
   const std::string what = absl::StrCat("blob ", digest.str());
   BlobReceiver receiver(digest, size, sink);

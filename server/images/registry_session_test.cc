@@ -119,8 +119,8 @@ TEST_F(RegistrySessionTest, ATokenIsFetchedOnceAndNeverShown) {
                  : Reply{.code = 403, .body = R"({"errors":[{"code":"DENIED"}]})"};
     }
     return Reply{.code = 401,
-                 .headers = {{"WWW-Authenticate",
-                              absl::StrCat("Bearer realm=\"", realm.url(), "/token?x=1\",service=\"s v\"")}}};
+                 .headers = {{"WWW-Authenticate", absl::StrCat("Bearer realm=\"", realm.url(),
+                                                               "/token?x=1\",service=\"s v\"")}}};
   });
   RegistrySession::Options options = OptionsFor(server);
   options.auth.username = "u";
@@ -129,8 +129,7 @@ TEST_F(RegistrySessionTest, ATokenIsFetchedOnceAndNeverShown) {
   ASSERT_TRUE(session.GetManifest().ok());
   ASSERT_TRUE(session.GetManifest().ok());
   ASSERT_EQ(realm.requests().size(), 1u);
-  EXPECT_EQ(realm.requests()[0].target,
-            "/token?x=1&service=s%20v&scope=repository%3Aa%2Fb%3Apull");
+  EXPECT_EQ(realm.requests()[0].target, "/token?x=1&service=s%20v&scope=repository%3Aa%2Fb%3Apull");
   std::string got;
   const absl::Status denied = Fetch(session, "content", &got);
   EXPECT_TRUE(absl::IsPermissionDenied(denied)) << denied;
@@ -153,7 +152,8 @@ TEST_F(RegistrySessionTest, AnIdentityTokenGoesByOAuth2) {
   });
   TestHttpServer server([&](const Request& request) {
     if (request.Header("authorization") == "Bearer t") return Ok(kManifest);
-    return Reply{.code = 401, .headers = {{"WWW-Authenticate", "Bearer realm=\"" + realm.url() + "\""}}};
+    return Reply{.code = 401,
+                 .headers = {{"WWW-Authenticate", "Bearer realm=\"" + realm.url() + "\""}}};
   });
   RegistrySession::Options options = OptionsFor(server);
   options.auth.identity_token = "id+token";
@@ -164,7 +164,8 @@ TEST_F(RegistrySessionTest, AnIdentityTokenGoesByOAuth2) {
 TEST_F(RegistrySessionTest, ARegistryTokenIsUsedAsItIs) {
   TestHttpServer server([](const Request& request) {
     if (request.Header("authorization") == "Bearer given") return Ok(kManifest);
-    return Reply{.code = 401, .headers = {{"WWW-Authenticate", "Bearer realm=\"http://127.0.0.1:1/\""}}};
+    return Reply{.code = 401,
+                 .headers = {{"WWW-Authenticate", "Bearer realm=\"http://127.0.0.1:1/\""}}};
   });
   RegistrySession::Options options = OptionsFor(server);
   options.auth.registry_token = "given";
@@ -196,27 +197,32 @@ TEST_F(RegistrySessionTest, ARedirectToAnotherOriginCarriesNoAuthorization) {
 }
 
 TEST_F(RegistrySessionTest, RedirectsEnd) {
-  TestHttpServer server([](const Request&) {
-    return Reply{.code = 302, .headers = {{"Location", "/again"}}};
-  });
+  TestHttpServer server(
+      [](const Request&) { return Reply{.code = 302, .headers = {{"Location", "/again"}}}; });
   RegistrySession session(OptionsFor(server), &cancellation_);
-  EXPECT_THAT(std::string(session.GetManifest().status().message()), HasSubstr("more than 5 redirects"));
+  EXPECT_THAT(std::string(session.GetManifest().status().message()),
+              HasSubstr("more than 5 redirects"));
   EXPECT_EQ(server.requests().size(), 6u);
   TestHttpServer file([](const Request&) {
     return Reply{.code = 302, .headers = {{"Location", "file:///etc/passwd"}}};
   });
   RegistrySession other(OptionsFor(file), &cancellation_);
-  EXPECT_THAT(std::string(other.GetManifest().status().message()), HasSubstr("no http or https URL"));
+  EXPECT_THAT(std::string(other.GetManifest().status().message()),
+              HasSubstr("no http or https URL"));
 }
 
 TEST_F(RegistrySessionTest, TooManyRequestsAndServerErrorsAreRetried) {
   std::atomic<int> count{0};
   TestHttpServer server([&](const Request&) {
     switch (count++) {
-      case 0: return Reply{.code = 429, .headers = {{"Retry-After", "0"}}};
-      case 1: return Reply{.code = 503};
-      case 2: return Reply{.code = 200, .body = kManifest, .cut = 3};
-      default: return Ok(kManifest);
+      case 0:
+        return Reply{.code = 429, .headers = {{"Retry-After", "0"}}};
+      case 1:
+        return Reply{.code = 503};
+      case 2:
+        return Reply{.code = 200, .body = kManifest, .cut = 3};
+      default:
+        return Ok(kManifest);
     }
   });
   RegistrySession session(OptionsFor(server), &cancellation_);
@@ -313,17 +319,15 @@ TEST_F(RegistrySessionTest, ASinksErrorIsFinalAndItsOwn) {
   TestHttpServer server([](const Request&) { return Ok("abc"); });
   RegistrySession session(OptionsFor(server), &cancellation_);
   const absl::Status status =
-      session.FetchBlob(Digest(DigestOf("sha256", "abc")), 3, [](absl::string_view) {
-        return absl::UnavailableError("unpacker died");
-      });
+      session.FetchBlob(Digest(DigestOf("sha256", "abc")), 3,
+                        [](absl::string_view) { return absl::UnavailableError("unpacker died"); });
   EXPECT_THAT(std::string(status.message()), HasSubstr("unpacker died"));
   EXPECT_EQ(server.requests().size(), 1u);
 }
 
 TEST_F(RegistrySessionTest, CancellingEndsAStalledTransferAtOnce) {
-  TestHttpServer server([](const Request&) {
-    return Reply{.code = 200, .body = "abc", .cut = 1, .stall = true};
-  });
+  TestHttpServer server(
+      [](const Request&) { return Reply{.code = 200, .body = "abc", .cut = 1, .stall = true}; });
   RegistrySession session(OptionsFor(server), &cancellation_);
   std::string got;
   absl::Status status;

@@ -112,12 +112,11 @@ void TestHttpServer::Serve(int fd) {
       requests_.push_back(request);
     }
     const Reply reply = handler_(request);
-    std::string head = absl::StrCat("HTTP/1.1 ", reply.code, " Reason\r\nContent-Length: ",
-                                    reply.length == std::string::npos
-                                        ? reply.body.size()
-                                        : reply.length,
-                                    "\r\n");
-    for (const auto& [name, value] : reply.headers) absl::StrAppend(&head, name, ": ", value, "\r\n");
+    std::string head =
+        absl::StrCat("HTTP/1.1 ", reply.code, " Reason\r\nContent-Length: ",
+                     reply.length == std::string::npos ? reply.body.size() : reply.length, "\r\n");
+    for (const auto& [name, value] : reply.headers)
+      absl::StrAppend(&head, name, ": ", value, "\r\n");
     if (!SendAll(fd, head + "\r\n" + reply.body.substr(0, reply.cut))) break;
     if (reply.stall) {  // until the client or the test hangs up
       pollfd wait{fd, POLLIN, 0};

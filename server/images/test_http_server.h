@@ -18,7 +18,7 @@ class TestHttpServer {
  public:
   struct Request {
     std::string method;
-    std::string target;  // path and query
+    std::string target;                          // path and query
     std::map<std::string, std::string> headers;  // names in lower case
     std::string body;
     std::string Header(const std::string& name) const {

@@ -19,6 +19,7 @@ class NotifyTest : public testing::Test {
  protected:
   void Listen(const std::string& name) {
     sockaddr_un address{.sun_family = AF_UNIX};
+    ASSERT_LT(name.size(), sizeof address.sun_path);
     memcpy(address.sun_path, name.data(), name.size());
     if (name[0] == '@') address.sun_path[0] = '\0';
     fd_ = UniqueFd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -55,7 +56,8 @@ TEST_F(NotifyTest, StatesReachAnAbstractSocket) {
 }
 
 TEST_F(NotifyTest, StatesReachASocketInTheFileSystem) {
-  const std::string path = testing::TempDir() + "/n" + std::to_string(getpid());
+  // Not TempDir(), which may be longer than a socket's path can be.
+  const std::string path = "/tmp/berth-notify-test-" + std::to_string(getpid());
   Listen(path);
   EXPECT_TRUE(NotifyReady().ok());
   EXPECT_EQ(Received(), "READY=1");

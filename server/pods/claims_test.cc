@@ -43,9 +43,8 @@ TEST_F(ClaimsTest, AnEqualRequestJoinsAndADifferentOneSupersedes) {
     });
     EXPECT_TRUE(!outcome.ok() || *outcome == "joiner came too late to join");
   });
-  auto outcome = claims_.Run("pod", "B", third, [&](const Creation&) {
-    return absl::StatusOr<std::string>("b");
-  });
+  auto outcome = claims_.Run("pod", "B", third,
+                             [&](const Creation&) { return absl::StatusOr<std::string>("b"); });
   EXPECT_EQ(*outcome, "b");
   owner.join();
   joiner.join();
@@ -56,7 +55,8 @@ TEST_F(ClaimsTest, WhatNobodyClaimsIsUndone) {
   CallContext gone("1", "unix:", absl::InfiniteFuture());
   gone.Cancel();
   ASSERT_TRUE(
-      claims_.Run("pod", "A", gone, [](const Creation&) { return absl::StatusOr<std::string>("x"); })
+      claims_
+          .Run("pod", "A", gone, [](const Creation&) { return absl::StatusOr<std::string>("x"); })
           .ok());
   ASSERT_TRUE(undo_ran_.WaitForNotificationWithTimeout(absl::Seconds(10)));
   EXPECT_EQ(undone_, "x");

@@ -32,7 +32,8 @@ absl::Status Validate(const cri::ContainerConfig& config) {
     return absl::InvalidArgumentError("config.image.image is empty");
   }
   for (const absl::string_view part : absl::StrSplit(config.log_path(), '/')) {
-    if (part == "..") return absl::InvalidArgumentError("config.log_path leads out of its directory");
+    if (part == "..")
+      return absl::InvalidArgumentError("config.log_path leads out of its directory");
   }
   return absl::OkStatus();
 }
@@ -71,10 +72,10 @@ absl::StatusOr<ContainerId> Containers::Create(const CallContext& context,
   const cri::ContainerMetadata& metadata = request.config().metadata();
   ASSIGN_OR_RETURN(
       std::string id,
-      claims_.Run(absl::StrCat("container ", pod->id(), "/", metadata.name(), "/", metadata.attempt()),
-                  Fingerprint(request.config()), context, [&](const Creation& creation) {
-                    return Make(creation, pod, request);
-                  }));
+      claims_.Run(
+          absl::StrCat("container ", pod->id(), "/", metadata.name(), "/", metadata.attempt()),
+          Fingerprint(request.config()), context,
+          [&](const Creation& creation) { return Make(creation, pod, request); }));
   return ContainerId(std::move(id));
 }
 
@@ -90,10 +91,9 @@ absl::StatusOr<ContainerRecordPtr> Containers::Existing(const store::v1::PodReco
         Fingerprint(record->config()) == Fingerprint(config)) {
       return std::move(record);
     }
-    return absl::AlreadyExistsError(
-        absl::StrCat("container ", metadata.name(), " attempt ", metadata.attempt(), " of pod ",
-                     pod.id(), " exists already: ", record->id(), " (",
-                     ContainerStateName(record->state()), ")"));
+    return absl::AlreadyExistsError(absl::StrCat(
+        "container ", metadata.name(), " attempt ", metadata.attempt(), " of pod ", pod.id(),
+        " exists already: ", record->id(), " (", ContainerStateName(record->state()), ")"));
   }
   return nullptr;
 }
@@ -191,8 +191,8 @@ absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerReco
   }
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_resources() = record.resources();
-  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpec(config, pod.config(), image.config, pod_facts, facts,
-                                              ThisHost()));
+  ASSIGN_OR_RETURN(BuiltSpec built,
+                   BuildSpec(config, pod.config(), image.config, pod_facts, facts, ThisHost()));
   CgroupResources& limits = built.spec.linux_.resources;
   if (node_.config->runtime.pids_limit > 0 && !limits.pids_limit.has_value()) {
     limits.pids_limit = node_.config->runtime.pids_limit;
@@ -205,7 +205,8 @@ absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
   const ContainerId id(record.id());
   if (std::shared_ptr<const BuiltSpec> spec = live_.Spec(id); spec != nullptr) return spec;
   const PodRecordPtr pod = node_.store->Pod(PodId(record.pod_id()));
-  if (pod == nullptr) return absl::NotFoundError(absl::StrCat("pod ", record.pod_id(), " not found"));
+  if (pod == nullptr)
+    return absl::NotFoundError(absl::StrCat("pod ", record.pod_id(), " not found"));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
                    node_.images->Resolve(record.image_id()));
   ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, *image));
@@ -263,10 +264,10 @@ absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
   if (!absl::IsUnavailable(failure)) return failure;
   const absl::StatusOr<OomState> oom = node_.cgroups->Oom(record.cgroup_path());
   if (!oom.ok() || oom->oom_kills == 0) return failure;
-  return absl::InvalidArgumentError(
-      absl::StrCat("linux.resources.memory_limit_in_bytes: the process was killed for memory before "
-                   "it could start: ",
-                   record.resources().memory_limit_in_bytes(), " bytes are too few"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "linux.resources.memory_limit_in_bytes: the process was killed for memory before "
+      "it could start: ",
+      record.resources().memory_limit_in_bytes(), " bytes are too few"));
 }
 
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
@@ -286,7 +287,8 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   };
 
   PhaseTimer plan_phase(node_.metrics, ContainerPhase::kPlan);
-  ASSIGN_OR_RETURN(OverlayMount mount, node_.snapshotter->Mounts(SnapshotId(record->snapshot_id())));
+  ASSIGN_OR_RETURN(OverlayMount mount,
+                   node_.snapshotter->Mounts(SnapshotId(record->snapshot_id())));
   CompileInput input;
   input.lowers = std::move(mount.lowers);
   input.upper = std::move(mount.upper);

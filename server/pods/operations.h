@@ -58,7 +58,8 @@ class Operations {
 
   Mutex mu_;
   CondVar ended_;
-  std::map<std::string, const char*> in_flight_ ABSL_GUARDED_BY(mu_);  // object → what is done to it
+  std::map<std::string, const char*> in_flight_
+      ABSL_GUARDED_BY(mu_);  // object → what is done to it
 };
 
 }  // namespace berth

@@ -50,8 +50,8 @@ void Recovery::SettleOtherBoot(const PodRecordPtr& pod) {
 
 void Recovery::Adopt(const PodRecordPtr& pod) {
   const PodId id(pod->id());
-  absl::StatusOr<std::shared_ptr<Keeper>> keeper = node_.launcher->Adopt(
-      id, node_.PodDirectory(pod->id()), absl::Now() + kKeeperDeadline);
+  absl::StatusOr<std::shared_ptr<Keeper>> keeper =
+      node_.launcher->Adopt(id, node_.PodDirectory(pod->id()), absl::Now() + kKeeperDeadline);
   if (!keeper.ok()) {
     LogWarning("recovery: pod ", pod->id(), ": its keeper is gone: ", keeper.status().message());
     sandboxes_->OnKeeperDeath(id);
@@ -145,8 +145,8 @@ void Recovery::UndoHalfMade(const PodRecordPtr& pod) {
 // Ends a keeper that belongs to no ready pod, with all that runs in its containers.
 void Recovery::EndOrphan(const PodId& pod) {
   RemoveIntents(pod.str(), {});
-  const auto keeper = node_.launcher->Adopt(pod, node_.PodDirectory(pod.str()),
-                                            absl::Now() + kKeeperDeadline);
+  const auto keeper =
+      node_.launcher->Adopt(pod, node_.PodDirectory(pod.str()), absl::Now() + kKeeperDeadline);
   if (!keeper.ok()) return;
   if (!(*keeper)->Shutdown(absl::Now() + kKeeperDeadline).ok()) (*keeper)->Kill();
 }
@@ -186,7 +186,8 @@ void Recovery::SweepSnapshots() {
   }
   for (const SnapshotInfo& snapshot : node_.snapshotter->Walk()) {
     if (kept.contains(snapshot.id.str())) continue;
-    LogIgnored(node_.snapshotter->Remove(snapshot.id), absl::StrCat("snapshot ", snapshot.id.str()));
+    LogIgnored(node_.snapshotter->Remove(snapshot.id),
+               absl::StrCat("snapshot ", snapshot.id.str()));
   }
 }
 

@@ -37,9 +37,8 @@ bool MayBeTriedAgain(const absl::Status& status) {
 }
 
 absl::Status NotInState(const store::v1::ContainerRecord& record, absl::string_view wanted) {
-  return absl::FailedPreconditionError(absl::StrCat("container ", record.id(), " is ",
-                                                    ContainerStateName(record.state()), ", not ",
-                                                    wanted));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "container ", record.id(), " is ", ContainerStateName(record.state()), ", not ", wanted));
 }
 
 }  // namespace
@@ -50,7 +49,8 @@ absl::Status Containers::Start(const CallContext& context, const std::string& gi
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(id.str(), "start", context.deadline()));
   record = node_.store->Container(id);
-  if (record == nullptr) return absl::NotFoundError(absl::StrCat("container ", id.str(), " not found"));
+  if (record == nullptr)
+    return absl::NotFoundError(absl::StrCat("container ", id.str(), " not found"));
   if (record->state() == store::v1::CONTAINER_STATE_RUNNING) return absl::OkStatus();
   if (record->state() != store::v1::CONTAINER_STATE_CREATED) return NotInState(*record, "created");
   const PodRecordPtr pod = node_.store->Pod(PodId(record->pod_id()));
@@ -95,7 +95,8 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
     failed.set_finished_at_ns(absl::ToUnixNanos(absl::Now()));
     if (absl::Status put = node_.store->PutContainer(std::move(failed), Durability::kNormal);
         !put.ok()) {
-      LogWarning("container ", id.str(), ": record its failed start: ", put.message(), ", ignoring");
+      LogWarning("container ", id.str(), ": record its failed start: ", put.message(),
+                 ", ignoring");
     }
     ForgetInKeeper(PodId(record->pod_id()), id);
     live_.NotifyEnd(id);
@@ -158,9 +159,9 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
       keeper->ExecSync(ContainerId(record->id()), plan, kExecOutputLimit, deadline);
   node_.metrics->ObserveExec(absl::Now() - begin, absl::IsDeadlineExceeded(result.status()));
   if (absl::IsDeadlineExceeded(result.status()) && request.timeout() > 0) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("exec in container ", record->id(), " timed out after ", request.timeout(),
-                     " s; its processes were killed"));
+    return absl::DeadlineExceededError(absl::StrCat("exec in container ", record->id(),
+                                                    " timed out after ", request.timeout(),
+                                                    " s; its processes were killed"));
   }
   RETURN_IF_ERROR_WITH(result.status(), "exec");
   response->set_stdout(std::move(result->out));

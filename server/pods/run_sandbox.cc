@@ -31,11 +31,10 @@ const cri::NamespaceOption& NamespacesOf(const cri::PodSandboxConfig& config) {
 
 absl::Status ValidateNamespaces(const cri::NamespaceOption& namespaces) {
   const char* const field = "config.linux.security_context.namespace_options";
-  for (const auto& [name, mode] : {std::make_pair("network", namespaces.network()),
-                                   std::make_pair("ipc", namespaces.ipc())}) {
+  for (const auto& [name, mode] :
+       {std::make_pair("network", namespaces.network()), std::make_pair("ipc", namespaces.ipc())}) {
     if (mode != cri::POD && mode != cri::NODE) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(field, ".", name, ": a pod's is POD or NODE"));
+      return absl::InvalidArgumentError(absl::StrCat(field, ".", name, ": a pod's is POD or NODE"));
     }
   }
   if (namespaces.pid() == cri::TARGET) {
@@ -166,9 +165,9 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   RETURN_IF_ERROR(Failpoint("pods.run.directory"));
   RETURN_IF_ERROR(MakeDirectories(directory, 0700));
   absl::Cleanup remove_directory = [&directory] { (void)RemoveTree(directory); };
-  RETURN_IF_ERROR(
-      WritePodFiles(directory, {.dns = DnsOf(request.config()),
-                                .hostname = request.config().hostname()}).status());
+  RETURN_IF_ERROR(WritePodFiles(directory, {.dns = DnsOf(request.config()),
+                                            .hostname = request.config().hostname()})
+                      .status());
   absl::Cleanup remove_init_cgroup = [this, &record] {
     const auto path = node_.cgroups->PathFor(record.cgroup_parent(), record.id());
     if (record.namespaces().pid() == cri::POD && path.ok()) {

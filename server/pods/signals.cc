@@ -25,10 +25,12 @@ int RealTimeSignal(absl::string_view name) {
   int offset = 0;
   if (absl::ConsumePrefix(&name, "RTMIN")) {
     if (name.empty()) return SIGRTMIN;
-    if (absl::ConsumePrefix(&name, "+") && absl::SimpleAtoi(name, &offset)) return SIGRTMIN + offset;
+    if (absl::ConsumePrefix(&name, "+") && absl::SimpleAtoi(name, &offset))
+      return SIGRTMIN + offset;
   } else if (absl::ConsumePrefix(&name, "RTMAX")) {
     if (name.empty()) return SIGRTMAX;
-    if (absl::ConsumePrefix(&name, "-") && absl::SimpleAtoi(name, &offset)) return SIGRTMAX - offset;
+    if (absl::ConsumePrefix(&name, "-") && absl::SimpleAtoi(name, &offset))
+      return SIGRTMAX - offset;
   }
   return 0;
 }

@@ -20,8 +20,7 @@ namespace {
 
 namespace cri = ::runtime::v1;
 
-constexpr char kDefaultPath[] =
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr char kContext[] = "linux.security_context";
 
 absl::Status Invalid(absl::string_view field, absl::string_view why) {
@@ -127,8 +126,8 @@ class Builder {
       return Invalid(absl::StrCat(kContext, ".privileged"), "the pod sandbox is not privileged");
     }
     // Without SELinux there is nothing to label, and kubelet passes on what the pod says.
-    if (host_.selinux && (HasSelinux(context_.selinux_options()) ||
-                          HasSelinux(pod_context_.selinux_options()))) {
+    if (host_.selinux &&
+        (HasSelinux(context_.selinux_options()) || HasSelinux(pod_context_.selinux_options()))) {
       return Unsupported(absl::StrCat(kContext, ".selinux_options"), "SELinux is not supported");
     }
     for (const cri::NamespaceOption* option :
@@ -138,7 +137,8 @@ class Builder {
                            "user namespaces are not supported");
       }
     }
-    if (container_.cdi_devices_size() > 0) return Unsupported("CDI_devices", "CDI is not supported");
+    if (container_.cdi_devices_size() > 0)
+      return Unsupported("CDI_devices", "CDI is not supported");
     if (container_.has_windows()) return Unsupported("windows", "this is a Linux node");
     return absl::OkStatus();
   }
@@ -207,8 +207,8 @@ class Builder {
   absl::Status User() {
     UserReference& user = built_.user;
     if (context_.has_run_as_user()) {
-      ASSIGN_OR_RETURN(user.uid, ReadId(context_.run_as_user().value(),
-                                        absl::StrCat(kContext, ".run_as_user")));
+      ASSIGN_OR_RETURN(
+          user.uid, ReadId(context_.run_as_user().value(), absl::StrCat(kContext, ".run_as_user")));
     } else if (!context_.run_as_username().empty()) {
       user.user = context_.run_as_username();
     } else if (context_.has_run_as_group()) {
@@ -363,11 +363,11 @@ class Builder {
     const bool node_ipc = pod_context_.namespace_options().ipc() == cri::NODE;
     std::vector<SpecMount>& m = spec().mounts;
     m.push_back(MakeMount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}));
-    m.push_back(MakeMount("/dev", "tmpfs", "tmpfs",
-                          {"nosuid", "strictatime", "mode=755", "size=65536k"}));
-    m.push_back(MakeMount("/dev/pts", "devpts", "devpts",
-                          {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620",
-                           "gid=5"}));
+    m.push_back(
+        MakeMount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}));
+    m.push_back(
+        MakeMount("/dev/pts", "devpts", "devpts",
+                  {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
     m.push_back(MakeMount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
     m.push_back(MakeMount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", sys}));
     m.push_back(MakeMount("/sys/fs/cgroup", "cgroup", "cgroup",
@@ -412,9 +412,8 @@ class Builder {
       return std::count(m.destination.begin(), m.destination.end(), '/') -
              (m.destination == "/" ? 1 : 0);
     };
-    std::stable_sort(asked.begin(), asked.end(), [&](const SpecMount& a, const SpecMount& b) {
-      return depth(a) < depth(b);
-    });
+    std::stable_sort(asked.begin(), asked.end(),
+                     [&](const SpecMount& a, const SpecMount& b) { return depth(a) < depth(b); });
     all.insert(all.end(), asked.begin(), asked.end());
     return absl::OkStatus();
   }
@@ -461,7 +460,8 @@ class Builder {
         out.options.push_back("rslave");
         break;
       case cri::PROPAGATION_BIDIRECTIONAL:
-        if (!privileged_) return Invalid("propagation", "BIDIRECTIONAL is for privileged containers");
+        if (!privileged_)
+          return Invalid("propagation", "BIDIRECTIONAL is for privileged containers");
         out.options.push_back("rshared");
         break;
       default:

@@ -24,13 +24,13 @@ namespace berth {
 // What a pod gives to its containers.
 struct PodFacts {
   std::string id;
-  std::string hostname;           // of the pod, or of the node with its network
-  std::string hosts_path;         // host files; "": none is mounted
+  std::string hostname;    // of the pod, or of the node with its network
+  std::string hosts_path;  // host files; "": none is mounted
   std::string hostname_path;
   std::string resolv_conf_path;
-  std::string netns_path;         // for readers of the spec; "" with the node's network
-  int keeper_pid = 0;             // whose /proc/PID/ns the spec shows; 0: none are shown
-  int pod_init_pid = 0;           // shared PID namespace
+  std::string netns_path;  // for readers of the spec; "" with the node's network
+  int keeper_pid = 0;      // whose /proc/PID/ns the spec shows; 0: none are shown
+  int pod_init_pid = 0;    // shared PID namespace
 };
 
 struct ContainerFacts {

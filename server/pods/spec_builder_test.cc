@@ -150,8 +150,7 @@ TEST_F(SpecBuilderTest, UsersOfTheImageAndOfThePod) {
   EXPECT_EQ(Built().user.uid, 5u);
   EXPECT_EQ(Built().user.gid, std::nullopt);
   context()->mutable_run_as_group()->set_value(7);
-  EXPECT_EQ(Error(),
-            "linux.security_context.run_as_group: needs run_as_user or run_as_username");
+  EXPECT_EQ(Error(), "linux.security_context.run_as_group: needs run_as_user or run_as_username");
   context()->set_run_as_username("joe");
   EXPECT_EQ(Built().user.user, "joe");
   context()->mutable_run_as_user()->set_value(1000);
@@ -242,12 +241,10 @@ TEST_F(SpecBuilderTest, MountsAreOrderedAndChecked) {
 TEST_F(SpecBuilderTest, BadMountsNameTheirField) {
   struct {
     const char *container, *host, *message;
-  } cases[] = {{"a", "/x", "container_path: \"a\""},
-               {"/a/../b", "/x", "container_path: \"/a/../b\""},
-               {"/", "/x", "container_path"},
-               {"/a", "", "host_path: missing"},
-               {"/a", "x", "host_path: \"x\""},
-               {"/a", "/missing", "host_path: resolve /missing"}};
+  } cases[] = {
+      {"a", "/x", "container_path: \"a\""}, {"/a/../b", "/x", "container_path: \"/a/../b\""},
+      {"/", "/x", "container_path"},        {"/a", "", "host_path: missing"},
+      {"/a", "x", "host_path: \"x\""},      {"/a", "/missing", "host_path: resolve /missing"}};
   for (const auto& c : cases) {
     container_.clear_mounts();
     AddMount(c.container, c.host);

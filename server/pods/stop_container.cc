@@ -82,7 +82,8 @@ absl::Status Containers::StopRecord(const ContainerRecordPtr& record, const Call
       }
     }
     const auto ended = [this, &id] { return Ended(id); };
-    if (live_.WaitUntilKillTime(id, std::min(kill_at, deadline), caller, ended)) return absl::OkStatus();
+    if (live_.WaitUntilKillTime(id, std::min(kill_at, deadline), caller, ended))
+      return absl::OkStatus();
     if (caller != nullptr && caller->cancelled()) {
       return absl::CancelledError(absl::StrCat("stop of container ", id.str(),
                                                ": the caller left during the grace period"));
@@ -171,8 +172,7 @@ void Containers::RecordExit(const ContainerRecordPtr& record, const ExitRecord& 
   } else {
     exited.set_reason(exit.exit_code == 0 ? "Completed" : "Error");
   }
-  exited.set_finished_at_ns(
-      std::max(absl::ToUnixNanos(exit.finished_at), record->started_at_ns()));
+  exited.set_finished_at_ns(std::max(absl::ToUnixNanos(exit.finished_at), record->started_at_ns()));
   if (absl::Status put = node_.store->PutContainer(std::move(exited), Durability::kNormal);
       !put.ok()) {
     LogError("container ", record->id(), ": record its exit: ", put.message());

@@ -70,8 +70,8 @@ absl::Status Sandboxes::StopLocked(const PodRecordPtr& given, absl::Time deadlin
   record = node_.store->Pod(id);
   if (record == nullptr) return absl::OkStatus();
   store::v1::PodRecord stopped = *record;
-  const bool detached = stopped.cni_size() == 0 ||
-                        stopped.cni(0).phase() == store::v1::CniAttachment::DELETED;
+  const bool detached =
+      stopped.cni_size() == 0 || stopped.cni(0).phase() == store::v1::CniAttachment::DELETED;
   if (stopped.state() != store::v1::POD_STATE_READY && detached) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("pods.stop.commit"));
   stopped.set_state(store::v1::POD_STATE_NOTREADY);
@@ -94,8 +94,7 @@ absl::Status Sandboxes::Detach(const store::v1::PodRecord& record, absl::Time de
 absl::Status Sandboxes::EndKeeper(const PodId& id, absl::Time deadline) {
   const std::shared_ptr<Keeper> keeper = keepers_->Remove(id);
   if (keeper == nullptr) return absl::OkStatus();
-  if (absl::Status status =
-          keeper->Shutdown(std::min(deadline, absl::Now() + kKeeperDeadline));
+  if (absl::Status status = keeper->Shutdown(std::min(deadline, absl::Now() + kKeeperDeadline));
       !status.ok()) {
     LogWarning("pod ", id.str(), ": its keeper did not end: ", status.message(), "; killing it");
     keeper->Kill();

@@ -40,7 +40,8 @@ class BlockRing {
 
   Mutex mu_;
   CondVar changed_;
-  std::vector<Block> blocks_;  // a block's bytes belong to the writer or to readers, by the counters
+  std::vector<Block>
+      blocks_;  // a block's bytes belong to the writer or to readers, by the counters
   uint64_t published_ ABSL_GUARDED_BY(mu_) = 0;
   std::vector<uint64_t> released_ ABSL_GUARDED_BY(mu_);  // for each reader
   std::vector<bool> holding_ ABSL_GUARDED_BY(mu_);

@@ -53,23 +53,64 @@ bool Kept(int capability) {
 
 constexpr int kAllowed[] = {
     // bytes in and out
-    SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pwrite64),
-    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(lseek), SCMP_SYS(close),
+    SCMP_SYS(read),
+    SCMP_SYS(readv),
+    SCMP_SYS(write),
+    SCMP_SYS(writev),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(sendto),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(lseek),
+    SCMP_SYS(close),
     // the tree
-    SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(mkdirat), SCMP_SYS(mknodat), SCMP_SYS(symlinkat),
-    SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(readlinkat), SCMP_SYS(getdents64),
-    SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(fchown), SCMP_SYS(fchownat),
-    SCMP_SYS(fchmod), SCMP_SYS(fchmodat), SCMP_SYS(utimensat), SCMP_SYS(fsetxattr),
-    SCMP_SYS(ftruncate), SCMP_SYS(fcntl), SCMP_SYS(syncfs), SCMP_SYS(fsync), SCMP_SYS(geteuid),
+    SCMP_SYS(openat),
+    SCMP_SYS(openat2),
+    SCMP_SYS(mkdirat),
+    SCMP_SYS(mknodat),
+    SCMP_SYS(symlinkat),
+    SCMP_SYS(linkat),
+    SCMP_SYS(unlinkat),
+    SCMP_SYS(readlinkat),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),
+    SCMP_SYS(fchown),
+    SCMP_SYS(fchownat),
+    SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat),
+    SCMP_SYS(utimensat),
+    SCMP_SYS(fsetxattr),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(syncfs),
+    SCMP_SYS(fsync),
+    SCMP_SYS(geteuid),
     SCMP_SYS(getegid),
     // memory, threads and time
-    SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-    SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_getparam),  // absl::Mutex asks for its thread's
-    SCMP_SYS(sched_getscheduler), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep), SCMP_SYS(restart_syscall), SCMP_SYS(getrandom), SCMP_SYS(gettid),
-    SCMP_SYS(getpid), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(exit), SCMP_SYS(exit_group),
+    SCMP_SYS(brk),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(futex),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sched_getparam),  // absl::Mutex asks for its thread's
+    SCMP_SYS(sched_getscheduler),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
 };
 
 }  // namespace
@@ -136,8 +177,8 @@ absl::Status DropCapabilities() {
 }
 
 absl::Status FilterSystemCalls() {
-  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(
-      seccomp_init(SCMP_ACT_KILL_PROCESS), seccomp_release);
+  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS),
+                                                                seccomp_release);
   if (!filter) return absl::InternalError("seccomp: out of memory");
   const auto check = [](int result, absl::string_view what) {
     return result == 0 ? absl::OkStatus() : ErrnoStatusOf(-result, absl::StrCat("seccomp: ", what));

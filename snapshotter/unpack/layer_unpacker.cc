@@ -50,9 +50,10 @@ class LayerUnpacker::Pipeline {
   }
 
   absl::StatusOr<LayerWriter::Summary> ReadTar(LayerWriter& writer) {
-    absl::Status status = tar_.ReadAll([&writer](const TarEntry& entry, const ContentReader& content) {
-      return writer.Add(entry, content);
-    });
+    absl::Status status =
+        tar_.ReadAll([&writer](const TarEntry& entry, const ContentReader& content) {
+          return writer.Add(entry, content);
+        });
     if (!status.ok()) {
       ring_.GiveUp(status);
       return status;

@@ -73,8 +73,8 @@ absl::Status SetMtime(int parent, const char* name, timespec mtime) {
 LayerWriter::LayerWriter(int root, int digests, const LayerWriterOptions& options)
     : root_(root),
       options_(options),
-      tree_(root, [this](const std::string& path,
-                         bool whiteout) { return OnImplied(path, whiteout); }),
+      tree_(root,
+            [this](const std::string& path, bool whiteout) { return OnImplied(path, whiteout); }),
       digests_(digests) {}
 
 absl::Status LayerWriter::Add(const TarEntry& entry, const ContentReader& content) {
@@ -232,8 +232,8 @@ absl::StatusOr<std::string> LayerWriter::WriteContent(int fd, const TarEntry& en
     end = piece.offset + piece.bytes.size();
     sha256_.Add(piece.bytes);
     while (!piece.bytes.empty()) {
-      const ssize_t wrote = pwrite(fd, piece.bytes.data(), piece.bytes.size(),
-                                   static_cast<off_t>(piece.offset));
+      const ssize_t wrote =
+          pwrite(fd, piece.bytes.data(), piece.bytes.size(), static_cast<off_t>(piece.offset));
       if (wrote < 0) return Failed("write");
       piece.bytes.remove_prefix(static_cast<size_t>(wrote));
       piece.offset += static_cast<uint64_t>(wrote);
@@ -247,7 +247,8 @@ absl::StatusOr<std::string> LayerWriter::WriteContent(int fd, const TarEntry& en
 
 absl::Status LayerWriter::AddSymlink(const Place& place, const TarEntry& entry) {
   if (entry.target.empty()) return Refused("a symbolic link to nothing");
-  if (entry.target.find('\0') != std::string::npos) return Refused("its target contains a NUL byte");
+  if (entry.target.find('\0') != std::string::npos)
+    return Refused("its target contains a NUL byte");
   if (symlinkat(entry.target.c_str(), place.parent, place.name.c_str()) != 0) {
     if (errno != EEXIST) return Failed("symlink");
     RETURN_IF_ERROR(Clear(place).status());
@@ -316,8 +317,7 @@ absl::Status LayerWriter::AddHardLink(const std::string& path, const TarEntry& e
     RETURN_IF_ERROR(Clear(place).status());
     if (link() != 0) return errno == ENOENT ? missing() : Failed("link");
   }
-  return digests_.Add(
-      {.kind = DigestKind::kHardLink, .digest = found->path, .path = place.path});
+  return digests_.Add({.kind = DigestKind::kHardLink, .digest = found->path, .path = place.path});
 }
 
 absl::StatusOr<LayerWriter::Before> LayerWriter::Clear(const Place& place) {
@@ -361,13 +361,14 @@ absl::Status LayerWriter::Record(DigestKind kind, const Place& place, const TarE
       .mode = entry.mode & 07777,
       .uid = static_cast<uint32_t>(entry.uid),
       .gid = static_cast<uint32_t>(entry.gid),
-      .size = content ? static_cast<uint64_t>(entry.size) : device ? entry.device : 0,
+      .size = content  ? static_cast<uint64_t>(entry.size)
+              : device ? entry.device
+                       : 0,
       .mtime = mtime.tv_sec,
       .mtime_ns = static_cast<uint32_t>(mtime.tv_nsec),
       .digest = std::move(digest),
-      .xattrs = content || kind == DigestKind::kDirectory
-                    ? XattrDigest(WantedXattrs(entry.xattrs))
-                    : "-",
+      .xattrs =
+          content || kind == DigestKind::kDirectory ? XattrDigest(WantedXattrs(entry.xattrs)) : "-",
       .path = place.path,
   });
 }

@@ -36,8 +36,8 @@
 namespace berth {
 
 struct TarEntry {
-  std::string path;    // as the tar spells it
-  mode_t mode = 0;     // with the type bits: S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO
+  std::string path;  // as the tar spells it
+  mode_t mode = 0;   // with the type bits: S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO
   bool hard_link = false;
   std::string target;  // of a symbolic or hard link
   int64_t uid = 0;

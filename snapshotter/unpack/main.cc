@@ -74,8 +74,7 @@ UnpackResult ResultOf(const absl::StatusOr<UnpackedLayer>& layer) {
   result.code = static_cast<int32_t>(layer.status().code());
   if (!layer.ok()) {
     const absl::string_view message = layer.status().message();
-    result.message_size =
-        static_cast<uint32_t>(std::min(message.size(), sizeof result.message));
+    result.message_size = static_cast<uint32_t>(std::min(message.size(), sizeof result.message));
     std::memcpy(result.message, message.data(), result.message_size);
     return result;
   }

@@ -25,7 +25,9 @@ Sha256::~Sha256() {
   EVP_MD_free(algorithm_);
 }
 
-void Sha256::Add(absl::string_view bytes) { EVP_DigestUpdate(context_, bytes.data(), bytes.size()); }
+void Sha256::Add(absl::string_view bytes) {
+  EVP_DigestUpdate(context_, bytes.data(), bytes.size());
+}
 
 Sha256Value Sha256::Finish() {
   Sha256Value value;

@@ -37,12 +37,12 @@ using ::testing::IsEmpty;
 std::string push_images, serve_registry, unpacker;
 
 // A bcrypt line for user:secret, made by crypt(3).
-constexpr char kHtpasswd[] =
-    "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+constexpr char kHtpasswd[] = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 SubprocessResult RunProgram(const std::vector<std::string>& argv) {
   const auto result = RunSubprocess(
-      {.argv = argv, .environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
+      {.argv = argv,
+       .environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
       absl::Now() + absl::Minutes(1));
   EXPECT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->exit_code, 0) << argv[0] << ": " << result->stderr_tail;
@@ -84,7 +84,8 @@ class Registry {
       const std::string address = host();
       std::vector<char*> argv = {serve_registry.data(), const_cast<char*>(address.c_str()),
                                  const_cast<char*>(storage.c_str())};
-      for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+      for (const std::string& argument : arguments)
+        argv.push_back(const_cast<char*>(argument.c_str()));
       argv.push_back(nullptr);
       execv(argv[0], argv.data());
       _exit(127);
@@ -138,7 +139,8 @@ class PullTest : public ::testing::Test {
     auto database = Database::Open(root_ + "/state.db", {});
     ASSERT_TRUE(database.ok()) << database.status();
     database_ = *std::move(database);
-    auto store = OpenOverlayStore(*database_, {.root = root_, .unpacker = unpacker, .adopt = adopt});
+    auto store =
+        OpenOverlayStore(*database_, {.root = root_, .unpacker = unpacker, .adopt = adopt});
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
     ImageServiceOptions options;
@@ -251,8 +253,8 @@ TEST_F(PullTest, BasicAuthenticationByHtpasswd) {
 TEST_F(PullTest, TlsWithACaOfOurOwn) {
   const std::string key = *base_ + "/key.pem", cert = *base_ + "/cert.pem";
   RunProgram({"/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-       "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=berth-test", "-addext",
-       "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert});
+              "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=berth-test",
+              "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert});
   const Registry tls(*base_ + "/registry", {},
                      {{"REGISTRY_HTTP_TLS_CERTIFICATE", cert}, {"REGISTRY_HTTP_TLS_KEY", key}});
   const std::string reference = tls.host() + "/berth-test/busybox:1";
@@ -268,8 +270,9 @@ TEST_F(PullTest, TlsWithACaOfOurOwn) {
 }
 
 TEST_F(PullTest, AMirrorServesUnderTheOriginalNames) {
-  WriteHosts("registry.test", "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:2\"]\n[host.\"http://" +
-                                  registry_->host() + "\"]\n");
+  WriteHosts("registry.test",
+             "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:2\"]\n[host.\"http://" +
+                 registry_->host() + "\"]\n");
   const auto pulled = Pull("registry.test/berth-test/index:1");
   ASSERT_TRUE(pulled.ok()) << pulled.status();
   const auto image = service_->Resolve("registry.test/berth-test/index:1");
@@ -282,7 +285,9 @@ TEST_F(PullTest, ATamperedLayerIsRefusedAndLeavesNothing) {
   const std::string storage = *base_ + "/tampered";
   std::filesystem::copy(*base_ + "/registry", storage, std::filesystem::copy_options::recursive);
   for (const auto& entry : std::filesystem::recursive_directory_iterator(storage)) {
-    if (!entry.is_regular_file() || entry.path().filename() != "data" || entry.file_size() < 100'000) continue;
+    if (!entry.is_regular_file() || entry.path().filename() != "data" ||
+        entry.file_size() < 100'000)
+      continue;
     const UniqueFd fd(open(entry.path().c_str(), O_WRONLY | O_CLOEXEC));
     ASSERT_EQ(pwrite(fd.get(), "tampered", 8, entry.file_size() / 2), 8);
   }

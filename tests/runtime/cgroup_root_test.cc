@@ -122,7 +122,8 @@ TEST_F(CgroupRootTest, OomKillsAreCounted) {
   ASSERT_EQ(host_->Apply(path_, r), absl::OkStatus());
   const pid_t pid = fork();
   if (pid == 0) {
-    for (const std::string& procs : host_->ProcsPaths(path_)) WriteKernelFile(procs, "0").IgnoreError();
+    for (const std::string& procs : host_->ProcsPaths(path_))
+      WriteKernelFile(procs, "0").IgnoreError();
     for (int i = 0; i < 64; ++i) {
       char* memory = new char[1 << 20];
       for (int j = 0; j < 1 << 20; j += 4096) const_cast<volatile char*>(memory)[j] = 1;

@@ -55,8 +55,8 @@ struct Typical {
     input.lowers = {"/l/3", "/l/2", "/l/1"};
     input.upper = "/u";
     input.work = "/w";
-    for (const char* name : {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio",
-                             "pids", "unified"}) {
+    for (const char* name :
+         {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "unified"}) {
       input.cgroups.push_back({absl::StrCat("/sys/fs/cgroup/", name, "/k/x"), name, 0});
     }
   }

@@ -26,8 +26,8 @@ class ConfinementTest : public RuntimeTest {
   // A memory cgroup of 16 MiB without swap; gone at the end of the test.
   void MakeMemoryCgroup() {
     const bool v1 = access("/sys/fs/cgroup/memory/cgroup.procs", F_OK) == 0;
-    const std::string path =
-        absl::StrCat(v1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup", "/berth-test-memory-", getpid());
+    const std::string path = absl::StrCat(v1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup",
+                                          "/berth-test-memory-", getpid());
     ASSERT_TRUE(MakeDirectories(path, 0755).ok());
     cgroup_dirs_.push_back(path);
     memory_ = {path, kCgroupMemory | (v1 ? 0u : uint32_t{kCgroupV2})};
@@ -41,7 +41,8 @@ class ConfinementTest : public RuntimeTest {
   }
   PlanContents Filtered(std::vector<std::string> argv) {
     PlanContents c = Contents(std::move(argv));
-    const SeccompFilter filter = CompileSeccomp(*DefaultSeccompProfile(DefaultCapabilities())).value();
+    const SeccompFilter filter =
+        CompileSeccomp(*DefaultSeccompProfile(DefaultCapabilities())).value();
     for (const sock_filter& i : filter.program) c.seccomp.push_back({i.code, i.jt, i.jf, i.k});
     c.seccomp_flags = filter.flags;
     return c;
@@ -98,14 +99,16 @@ TEST_F(ConfinementTest, AFilterNeedsNotTheNoNewPrivilegesBit) {
 TEST_F(ConfinementTest, ExecsAreFilteredAlsoAfterAHop) {
   StartKeeper(Options());
   ASSERT_TRUE(CreateAndStart(id_, Contents({"/guest", "sleep"})).ok());
-  for (const uint32_t flags : {uint32_t{kPlanNoNewPrivs}, uint32_t{kPlanNoNewPrivs | kPlanHop}, uint32_t{kPlanHop}}) {
+  for (const uint32_t flags :
+       {uint32_t{kPlanNoNewPrivs}, uint32_t{kPlanNoNewPrivs | kPlanHop}, uint32_t{kPlanHop}}) {
     PlanContents c = Filtered({"/guest", "calls"});
     PlanContents exec = ExecContents({"/guest", "calls"});
     exec.cgroups = cgroups_;
     exec.flags = kPlanExec | kPlanCgroupNamespace | flags;
     exec.seccomp = c.seccomp;
     exec.seccomp_flags = c.seccomp_flags;
-    const absl::StatusOr<ExecResult> result = keeper_->ExecSync(id_, BuildPlan(exec).value(), 1 << 16, Soon());
+    const absl::StatusOr<ExecResult> result =
+        keeper_->ExecSync(id_, BuildPlan(exec).value(), 1 << 16, Soon());
     ASSERT_TRUE(result.ok()) << result.status() << flags;
     EXPECT_EQ(result->exit_code, 0);
     ExpectFiltered(result->out);
@@ -135,7 +138,8 @@ TEST_F(ConfinementTest, APodJoinsTheNetworkNamespaceThatItIsGiven) {
     char target[64];
     const ssize_t n = readlink("/proc/thread-self/ns/net", target, sizeof target);
     name.assign(target, n > 0 ? n : 0);
-  }).join();
+  })
+      .join();
   KeeperOptions options = Options();
   options.netns_path = absl::StrCat("/proc/self/fd/", ns.get());
   StartKeeper(options);

@@ -24,8 +24,8 @@ std::string Namespace(const std::string& kind) {
 TEST_F(ContainerTest, FactsFromInsideADirectoryRootfs) {
   StartKeeper(Options());
   const ContainerId id("c1");
-  PlanContents c = Contents({"/guest", "facts", "/proc/keys", "/sys/firmware", "/proc/sys/kernel/hostname",
-                             "/dev/null", "/dev/shm", "/etc"});
+  PlanContents c = Contents({"/guest", "facts", "/proc/keys", "/sys/firmware",
+                             "/proc/sys/kernel/hostname", "/dev/null", "/dev/shm", "/etc"});
   c.cwd = "/work/dir";
   c.rlimits = {{7, 100, 200}};
   const ExitRecord record = RunToExit(id, c);
@@ -73,7 +73,8 @@ TEST_F(ContainerTest, AnOverlayTakesTheWritesAndNothingIsMountedOnTheHost) {
 TEST_F(ContainerTest, LayersWithLongPathsUseTheOldOverlayInterface) {
   StartKeeper(Options());
   PlanContents c = Contents({"/guest", "facts"});
-  const std::string deep = absl::StrCat(dir_, "/", std::string(200, 'd'), "/", std::string(100, 'e'));
+  const std::string deep =
+      absl::StrCat(dir_, "/", std::string(200, 'd'), "/", std::string(100, 'e'));
   ASSERT_TRUE(MakeDirectories(deep, 0755).ok());
   UseOverlay(&c, deep);
   const ExitRecord record = RunToExit(ContainerId("c1"), c);
@@ -88,8 +89,10 @@ TEST_F(ContainerTest, AReadonlyRootfsAndReadonlyVolumesRefuseWrites) {
   ASSERT_TRUE(WriteFileAtomically(dir_ + "/file", "x", 0644).ok());
   PlanContents c = Contents({"/guest", "facts", "/", "/data", "/data-rw", "/etc/file"});
   c.flags |= kPlanReadonlyRootfs;
-  c.mounts.push_back({MountKind::kBind, dir_ + "/volume", "/data", "", 1, 0, 0, kMountRecursive | kMountRecursiveAttr});
-  c.mounts.push_back({MountKind::kBind, dir_ + "/volume", "/data-rw", "", 0, 0, 0, kMountRecursive});
+  c.mounts.push_back({MountKind::kBind, dir_ + "/volume", "/data", "", 1, 0, 0,
+                      kMountRecursive | kMountRecursiveAttr});
+  c.mounts.push_back(
+      {MountKind::kBind, dir_ + "/volume", "/data-rw", "", 0, 0, 0, kMountRecursive});
   c.mounts.push_back({MountKind::kBind, dir_ + "/file", "/etc/file"});
   RunToExit(ContainerId("c1"), c);
   const std::string out = Output(ContainerId("c1"));
@@ -151,8 +154,10 @@ TEST_F(ContainerTest, LinksInTheImageLeadNowhereElse) {
 TEST_F(ContainerTest, AProcThatIsALinkIsRefused) {
   StartKeeper(Options());
   ASSERT_EQ(symlink("/etc", (rootfs_ + "/proc").c_str()), 0);
-  const auto created = keeper_->Create(ContainerId("c1"), BuildPlan(Contents({"/guest"})).value(), {}, Soon());
-  EXPECT_THAT(std::string(created.status().message()), HasSubstr("mount /proc: make the mount point"));
+  const auto created =
+      keeper_->Create(ContainerId("c1"), BuildPlan(Contents({"/guest"})).value(), {}, Soon());
+  EXPECT_THAT(std::string(created.status().message()),
+              HasSubstr("mount /proc: make the mount point"));
 }
 
 TEST_F(ContainerTest, FailuresNameTheStepAndTheObject) {
@@ -163,13 +168,15 @@ TEST_F(ContainerTest, FailuresNameTheStepAndTheObject) {
     const ContainerId id("failing");
     return CreateAndStart(id, c);
   };
-  EXPECT_EQ(message([&](auto& c) { c.mounts.push_back({MountKind::kBind, dir_ + "/no/such", "/data"}); }),
-            absl::NotFoundError(absl::StrCat("mount ", dir_,
-                                             "/no/such at /data: open the source: No such file or directory")));
+  EXPECT_EQ(
+      message([&](auto& c) { c.mounts.push_back({MountKind::kBind, dir_ + "/no/such", "/data"}); }),
+      absl::NotFoundError(absl::StrCat(
+          "mount ", dir_, "/no/such at /data: open the source: No such file or directory")));
   EXPECT_EQ(message([&](auto& c) { c.lowers = {"/no/rootfs"}; }),
             absl::NotFoundError("open the root file system /no/rootfs: No such file or directory"));
   EXPECT_EQ(message([&](auto& c) { c.cgroups = {{"/sys/fs/cgroup/pids/no-such-cgroup", 0}}; }),
-            absl::NotFoundError("join cgroup /sys/fs/cgroup/pids/no-such-cgroup: No such file or directory"));
+            absl::NotFoundError(
+                "join cgroup /sys/fs/cgroup/pids/no-such-cgroup: No such file or directory"));
   EXPECT_EQ(message([&](auto& c) { c.user_flags = 0, c.user = "nobody-here"; }),
             absl::NotFoundError("find user nobody-here in /etc/passwd: No such file or directory"));
   EXPECT_EQ(message([&](auto& c) { c.sysctls = {{"kernel/no_such", "1"}}; }),

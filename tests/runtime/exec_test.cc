@@ -29,7 +29,8 @@ class ExecTest : public RuntimeTest {
     std::string pids = ReadFile(dir + "/cgroup.procs").value();
     const std::vector<std::string> names = ListDirectory(dir).value();
     for (const std::string& name : names) {
-      if (name.rfind("exec-", 0) == 0) pids += ReadFile(absl::StrCat(dir, "/", name, "/cgroup.procs")).value_or("");
+      if (name.rfind("exec-", 0) == 0)
+        pids += ReadFile(absl::StrCat(dir, "/", name, "/cgroup.procs")).value_or("");
     }
     return static_cast<int>(std::count(pids.begin(), pids.end(), '\n'));
   }
@@ -57,8 +58,9 @@ TEST_F(ExecTest, FailuresAreSentences) {
   EXPECT_EQ(Exec({"/no/program"}).status(),
             absl::NotFoundError("execute /no/program: No such file or directory"));
   PlanContents c = ExecContents({"/guest"});
-  EXPECT_EQ(keeper_->ExecSync(ContainerId("other"), BuildPlan(c).value(), 10, Soon()).status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(
+      keeper_->ExecSync(ContainerId("other"), BuildPlan(c).value(), 10, Soon()).status().code(),
+      absl::StatusCode::kNotFound);
 }
 
 TEST_F(ExecTest, OutputBeyondTheLimitIsDrainedAndDropped) {

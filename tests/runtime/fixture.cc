@@ -89,21 +89,25 @@ void RuntimeTest::SetUp() {
     ASSERT_TRUE(MakeDirectories(d, 0755).ok());
   const std::string guest = ReadFile(GuestPath()).value();
   ASSERT_TRUE(WriteFileAtomically(rootfs_ + "/guest", guest, 0755).ok());
-  ASSERT_TRUE(WriteFileAtomically(rootfs_ + "/etc/passwd",
-                                  "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:A:/home/alice:/bin/sh\n",
-                                  0644)
+  ASSERT_TRUE(WriteFileAtomically(
+                  rootfs_ + "/etc/passwd",
+                  "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:A:/home/alice:/bin/sh\n", 0644)
                   .ok());
   ASSERT_TRUE(WriteFileAtomically(rootfs_ + "/etc/group",
-                                  "root:x:0:\nalice:x:1001:\nstaff:x:50:bob,alice\nbob:x:60:bob\n", 0644)
+                                  "root:x:0:\nalice:x:1001:\nstaff:x:50:bob,alice\nbob:x:60:bob\n",
+                                  0644)
                   .ok());
-  for (const char* root : {"/sys/fs/cgroup/pids", "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified"}) {
+  for (const char* root :
+       {"/sys/fs/cgroup/pids", "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified"}) {
     if (access(absl::StrCat(root, "/cgroup.procs").c_str(), F_OK) != 0) continue;
     const std::string path = absl::StrCat(root, "/berth-test-", getpid());
     ASSERT_TRUE(MakeDirectories(path, 0755).ok());
     cgroup_dirs_.push_back(path);
     const bool v2 = absl::EndsWith(root, "unified");
     const bool freezer = absl::EndsWith(root, "freezer");
-    cgroups_.push_back({path, v2 ? uint32_t{kCgroupV2 | kCgroupExecParent} : freezer ? uint32_t{kCgroupFreezer} : 0u});
+    cgroups_.push_back({path, v2        ? uint32_t{kCgroupV2 | kCgroupExecParent}
+                              : freezer ? uint32_t{kCgroupFreezer}
+                                        : 0u});
   }
   if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0) {
     const std::string path = absl::StrCat("/sys/fs/cgroup/berth-test-", getpid());
@@ -173,7 +177,8 @@ PlanContents RuntimeTest::Contents(std::vector<std::string> argv) {
   c.mounts = {
       {MountKind::kProc, "", "/proc", "", kNoSuid | kNoDev | kNoExec},
       {MountKind::kTmpfs, "", "/dev", "mode=755,size=65536k", kNoSuid},
-      {MountKind::kDevpts, "", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", kNoSuid | kNoExec},
+      {MountKind::kDevpts, "", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5",
+       kNoSuid | kNoExec},
       {MountKind::kPodShm, "", "/dev/shm", "", kNoSuid | kNoDev | kNoExec},
       {MountKind::kMqueue, "", "/dev/mqueue", "", kNoSuid | kNoDev | kNoExec},
       {MountKind::kSysfs, "", "/sys", "", kReadonly | kNoSuid | kNoDev | kNoExec},
@@ -186,7 +191,8 @@ PlanContents RuntimeTest::Contents(std::vector<std::string> argv) {
                 {"/proc/self/fd/1", "/dev/stdout"},
                 {"/proc/self/fd/2", "/dev/stderr"},
                 {"pts/ptmx", "/dev/ptmx"}};
-  c.masked_paths = {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/acpi", "/proc/scsi", "/sys/firmware"};
+  c.masked_paths = {"/proc/kcore", "/proc/keys", "/proc/timer_list",
+                    "/proc/acpi",  "/proc/scsi", "/sys/firmware"};
   c.readonly_paths = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
   c.capabilities = {0xa80425fb, 0xa80425fb, 0xa80425fb, 0, 0};
   c.oom_score_adj = 100;
@@ -214,7 +220,8 @@ void RuntimeTest::UseOverlay(PlanContents* c, const std::string& dir) {
 }
 
 UniqueFd RuntimeTest::OpenLog(const ContainerId& id) {
-  return OpenFile(absl::StrCat(dir_, "/log/", id.str()), O_WRONLY | O_CREAT | O_APPEND, 0640).value();
+  return OpenFile(absl::StrCat(dir_, "/log/", id.str()), O_WRONLY | O_CREAT | O_APPEND, 0640)
+      .value();
 }
 
 absl::Status RuntimeTest::CreateAndStart(const ContainerId& id, const PlanContents& contents) {

@@ -49,8 +49,8 @@ class RuntimeTest : public testing::Test {
   // Creates, starts with a log file, waits for the exit.
   ExitRecord RunToExit(const ContainerId& id, const PlanContents& contents);
   absl::Status CreateAndStart(const ContainerId& id, const PlanContents& contents);
-  std::string Log(const ContainerId& id);       // as written
-  std::string Output(const ContainerId& id);    // without the prefixes
+  std::string Log(const ContainerId& id);                              // as written
+  std::string Output(const ContainerId& id);                           // without the prefixes
   void WaitForOutput(const ContainerId& id, const std::string& text);  // fails after ten seconds
   UniqueFd OpenLog(const ContainerId& id);
   static PlanContents ExecContents(std::vector<std::string> argv);

@@ -50,14 +50,19 @@ static void print_path(const char* path) {
     printf("path %s=error %s\n", path, strerror(errno));
     return;
   }
-  const char* kind = S_ISDIR(st.st_mode) ? "dir" : S_ISCHR(st.st_mode) ? "chr" : S_ISREG(st.st_mode) ? "file" : "other";
+  const char* kind = S_ISDIR(st.st_mode)   ? "dir"
+                     : S_ISCHR(st.st_mode) ? "chr"
+                     : S_ISREG(st.st_mode) ? "file"
+                                           : "other";
   struct statvfs fs;
   const int ro = statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
   char byte;
-  const int fd = S_ISREG(st.st_mode) || S_ISCHR(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+  const int fd = S_ISREG(st.st_mode) || S_ISCHR(st.st_mode)
+                     ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+                     : -1;
   const long readable = fd >= 0 ? (long)read(fd, &byte, 1) : -1;
-  printf("path %s=%s %s %o %u:%u read %ld\n", path, kind, ro ? "ro" : "rw", st.st_mode & 07777, st.st_uid,
-         st.st_gid, readable);
+  printf("path %s=%s %s %o %u:%u read %ld\n", path, kind, ro ? "ro" : "rw", st.st_mode & 07777,
+         st.st_uid, st.st_gid, readable);
 }
 
 static int facts(int argc, char** argv) {
@@ -78,7 +83,8 @@ static int facts(int argc, char** argv) {
     snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
     print_link(key, path);
   }
-  const char* caps[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn"};
+  const char* caps[] = {"CapInh",     "CapPrm",  "CapEff", "CapBnd", "CapAmb",
+                        "NoNewPrivs", "Seccomp", "SigBlk", "SigIgn"};
   for (int i = 0; i < 9; ++i) {
     char prefix[32];
     snprintf(prefix, sizeof prefix, "%s:\t", caps[i]);
@@ -149,7 +155,11 @@ static int scan(int ms) {
 }
 
 static void tell_call(const char* name, long result) {
-  printf("%s=%s\n", name, result >= 0 ? "ok" : errno == EPERM ? "EPERM" : errno == ENOSYS ? "ENOSYS" : strerror(errno));
+  printf("%s=%s\n", name,
+         result >= 0       ? "ok"
+         : errno == EPERM  ? "EPERM"
+         : errno == ENOSYS ? "ENOSYS"
+                           : strerror(errno));
   fflush(stdout);
 }
 

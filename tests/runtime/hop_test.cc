@@ -31,7 +31,8 @@ class HopTest : public RuntimeTest {
     options.shared_pid = true;
     StartKeeper(options);
   }
-  absl::StatusOr<ExecResult> Exec(const ContainerId& id, const PlanContents& c, absl::Time deadline = Soon()) {
+  absl::StatusOr<ExecResult> Exec(const ContainerId& id, const PlanContents& c,
+                                  absl::Time deadline = Soon()) {
     return keeper_->ExecSync(id, BuildPlan(c).value(), 1 << 20, deadline);
   }
   void ExpectNothingTaken(const ContainerId& scanner) {
@@ -50,7 +51,8 @@ TEST_F(HopTest, ATracingNeighbourTakesNothingFromExecs) {
   WaitForOutput(id_, "scanning");
   const std::string plan = BuildPlan(TracingExec({"/guest", "exit", "3"})).value();
   const absl::Time end = absl::Now() + absl::Milliseconds(1200);
-  while (absl::Now() < end) ASSERT_EQ(keeper_->ExecSync(id_, plan, 100, Soon()).value().exit_code, 3);
+  while (absl::Now() < end)
+    ASSERT_EQ(keeper_->ExecSync(id_, plan, 100, Soon()).value().exit_code, 3);
   ExpectNothingTaken(id_);
 }
 
@@ -67,7 +69,8 @@ TEST_F(HopTest, ADebuggerTakesNothingFromExecsOfItsTarget) {
   exec.cgroups = cgroups_;
   const std::string plan = BuildPlan(exec).value();
   const absl::Time end = absl::Now() + absl::Milliseconds(1200);
-  while (absl::Now() < end) ASSERT_EQ(keeper_->ExecSync(id_, plan, 100, Soon()).value().exit_code, 3);
+  while (absl::Now() < end)
+    ASSERT_EQ(keeper_->ExecSync(id_, plan, 100, Soon()).value().exit_code, 3);
   ExpectNothingTaken(debugger);
 }
 
@@ -147,7 +150,9 @@ TEST_F(HopTest, SignalsDeadlinesAndListsMeanTheProcessInside) {
   EXPECT_NE(started, gated);
   WaitForOutput(id_, "ready\n");
   const absl::Time before = absl::Now();
-  EXPECT_EQ(Exec(id_, TracingExec({"/guest", "tree"}), absl::Now() + absl::Milliseconds(300)).status().code(),
+  EXPECT_EQ(Exec(id_, TracingExec({"/guest", "tree"}), absl::Now() + absl::Milliseconds(300))
+                .status()
+                .code(),
             absl::StatusCode::kDeadlineExceeded);
   EXPECT_LT(absl::Now() - before, absl::Seconds(3));
   const pid_t pid = keeper_->List(Soon()).value()[0].pid;

@@ -33,7 +33,8 @@ TEST_F(KeeperTest, AGatedProcessIsForgottenAndItsIdIsFree) {
   const std::string plan = BuildPlan(Contents({"/guest"})).value();
   const ContainerId id("c1");
   const pid_t pid = keeper_->Create(id, plan, {}, Soon()).value().pid;
-  EXPECT_EQ(keeper_->Create(id, plan, {}, Soon()).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(keeper_->Create(id, plan, {}, Soon()).status().code(),
+            absl::StatusCode::kAlreadyExists);
   ASSERT_TRUE(keeper_->Forget(id, Soon()).ok());
   EXPECT_TRUE(Gone(pid));
   EXPECT_TRUE(keeper_->Create(id, plan, {}, Soon()).ok());
@@ -42,7 +43,8 @@ TEST_F(KeeperTest, AGatedProcessIsForgottenAndItsIdIsFree) {
 TEST_F(KeeperTest, AGatedProcessThatDiesLeavesNoRecord) {
   StartKeeper(Options());
   const ContainerId id("c1");
-  const pid_t pid = keeper_->Create(id, BuildPlan(Contents({"/guest"})).value(), {}, Soon()).value().pid;
+  const pid_t pid =
+      keeper_->Create(id, BuildPlan(Contents({"/guest"})).value(), {}, Soon()).value().pid;
   kill(pid, SIGKILL);
   EXPECT_TRUE(Gone(pid));
   for (int i = 0; i < 200 && !keeper_->List(Soon()).value().empty(); ++i) usleep(10000);
@@ -53,11 +55,14 @@ TEST_F(KeeperTest, AGatedProcessThatDiesLeavesNoRecord) {
 TEST_F(KeeperTest, TheDeathOfAKeeperEndsItsGatedProcessesAndIsHeard) {
   StartKeeper(Options());
   const pid_t pid =
-      keeper_->Create(ContainerId("c1"), BuildPlan(Contents({"/guest"})).value(), {}, Soon()).value().pid;
+      keeper_->Create(ContainerId("c1"), BuildPlan(Contents({"/guest"})).value(), {}, Soon())
+          .value()
+          .pid;
   kill(keeper_->pid(), SIGKILL);
   exits_.WaitForDeath(pod_);
   EXPECT_TRUE(Gone(pid));
-  EXPECT_EQ(keeper_->Signal(ContainerId("c1"), SIGTERM, Soon()).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(keeper_->Signal(ContainerId("c1"), SIGTERM, Soon()).code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(KeeperTest, AnExitWhileTheDaemonIsAwayIsInTheRecord) {
@@ -88,7 +93,8 @@ TEST_F(KeeperTest, AReexecKeepsPidContainersGatesAndOutput) {
   const ContainerId running("running"), gated("gated");
   ASSERT_TRUE(CreateAndStart(running, Contents({"/guest", "term"})).ok());
   WaitForOutput(running, "ready\n");
-  ASSERT_TRUE(keeper_->Create(gated, BuildPlan(Contents({"/guest", "split"})).value(), {}, Soon()).ok());
+  ASSERT_TRUE(
+      keeper_->Create(gated, BuildPlan(Contents({"/guest", "split"})).value(), {}, Soon()).ok());
   const absl::Status status = keeper_->Reexec(launcher_->binary(), Soon());
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(keeper_->List(Soon()).value().size(), 2u);
@@ -109,7 +115,8 @@ TEST_F(KeeperTest, ShutdownIsRefusedWhileSomethingRuns) {
 TEST_F(KeeperTest, HostileBytesChangeNothing) {
   StartKeeper(Options());
   ASSERT_TRUE(CreateAndStart(ContainerId("c1"), Contents({"/guest", "sleep"})).ok());
-  auto other = launcher_->Adopt(pod_, state_, Soon()).value();  // proves that a second connection works
+  auto other =
+      launcher_->Adopt(pod_, state_, Soon()).value();  // proves that a second connection works
   std::mt19937 random(3);
   for (int i = 0; i < 2000; ++i) {
     std::string bytes(random() % 200, '\0');

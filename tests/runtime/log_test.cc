@@ -31,7 +31,8 @@ class LogTest : public RuntimeTest {
   int ExecExit(const ContainerId& id) {
     PlanContents c = ExecContents({"/guest", "exit", "4"});
     c.cgroups = cgroups_;
-    const absl::StatusOr<ExecResult> result = keeper_->ExecSync(id, BuildPlan(c).value(), 100, Soon());
+    const absl::StatusOr<ExecResult> result =
+        keeper_->ExecSync(id, BuildPlan(c).value(), 100, Soon());
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? result->exit_code : -1;
   }
@@ -63,7 +64,8 @@ class LogTest : public RuntimeTest {
     const std::string children =
         ReadFile(absl::StrCat("/proc/", keeper, "/task/", keeper, "/children")).value();
     for (absl::string_view word : absl::StrSplit(children, ' ', absl::SkipWhitespace())) {
-      if (absl::StartsWith(ReadFile(absl::StrCat("/proc/", word, "/comm")).value_or(""), "berth-log"))
+      if (absl::StartsWith(ReadFile(absl::StrCat("/proc/", word, "/comm")).value_or(""),
+                           "berth-log"))
         return std::atoi(std::string(word).c_str());
     }
     return 0;
@@ -76,7 +78,8 @@ TEST_F(LogTest, AFullPipeStallsNothingElse) {
   const std::string path = dir_ + "/fifo";
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
   UniqueFd reader = OpenFile(path, O_RDWR | O_NONBLOCK).value();
-  ASSERT_TRUE(Start(id_, {"/guest", "flood", "1000000"}, OpenFile(path, O_WRONLY | O_APPEND).value()).ok());
+  ASSERT_TRUE(
+      Start(id_, {"/guest", "flood", "1000000"}, OpenFile(path, O_WRONLY | O_APPEND).value()).ok());
   ExpectThePodGoesOn(id_);
 }
 
@@ -84,8 +87,9 @@ TEST_F(LogTest, AFrozenDiskStallsNothingElse) {
   StartKeeper(Options());
   const std::string image = dir_ + "/image", mountpoint = dir_ + "/disk";
   ASSERT_TRUE(MakeDirectories(mountpoint, 0755).ok());
-  if (system(absl::StrCat("truncate -s 16M ", image, " && mkfs.ext4 -q ", image, " && mount -o loop ", image,
-                          " ", mountpoint).c_str()) != 0) {
+  if (system(absl::StrCat("truncate -s 16M ", image, " && mkfs.ext4 -q ", image,
+                          " && mount -o loop ", image, " ", mountpoint)
+                 .c_str()) != 0) {
     GTEST_SKIP() << "no loop mounts here";
   }
   const absl::Cleanup unmount = [&] {
@@ -105,7 +109,9 @@ TEST_F(LogTest, AFrozenDiskStallsNothingElse) {
 
 TEST_F(LogTest, AFullDiskIsInTheRecord) {
   StartKeeper(Options());
-  ASSERT_TRUE(Start(id_, {"/guest", "write", "text\n"}, OpenFile("/dev/full", O_WRONLY | O_APPEND).value()).ok());
+  ASSERT_TRUE(
+      Start(id_, {"/guest", "write", "text\n"}, OpenFile("/dev/full", O_WRONLY | O_APPEND).value())
+          .ok());
   const ExitRecord record = exits_.WaitForExit(id_);
   EXPECT_EQ(record.exit_code, 0);
   EXPECT_TRUE(record.log_lost);
@@ -166,7 +172,8 @@ TEST_F(LogTest, TenPodsAreSmall) {
     ASSERT_TRUE(MakeDirectories(options.state_directory, 0700).ok());
     keepers.push_back(launcher_->Spawn(options, Soon()).value());
     keeper_ = keepers.back();
-    ASSERT_TRUE(CreateAndStart(ContainerId(absl::StrCat("c", i)), Contents({"/guest", "term"})).ok());
+    ASSERT_TRUE(
+        CreateAndStart(ContainerId(absl::StrCat("c", i)), Contents({"/guest", "term"})).ok());
     WaitForOutput(ContainerId(absl::StrCat("c", i)), "ready\n");
     ASSERT_EQ(ExecExit(ContainerId(absl::StrCat("c", i))), 4);
   }
@@ -178,7 +185,8 @@ TEST_F(LogTest, TenPodsAreSmall) {
       const std::string rollup = ReadFile(absl::StrCat("/proc/", pid, "/smaps_rollup")).value();
       const int pss = std::atoi(rollup.c_str() + rollup.find("\nPss:") + 5);
       total += pss;
-      if (keeper == keepers.back()) std::printf("%s: Pss %d KiB\n", pid == keeper->pid() ? "keeper" : "writer", pss);
+      if (keeper == keepers.back())
+        std::printf("%s: Pss %d KiB\n", pid == keeper->pid() ? "keeper" : "writer", pss);
     }
   }
   std::printf("per pod: %d KiB\n", total / 10);
@@ -186,7 +194,8 @@ TEST_F(LogTest, TenPodsAreSmall) {
   for (size_t i = 0; i < keepers.size(); ++i) {
     const ContainerId id(absl::StrCat("c", i));
     EXPECT_TRUE(keepers[i]->Signal(id, SIGKILL, Soon()).ok());
-    while (keepers[i]->Forget(id, Soon()).code() == absl::StatusCode::kFailedPrecondition) usleep(1000);
+    while (keepers[i]->Forget(id, Soon()).code() == absl::StatusCode::kFailedPrecondition)
+      usleep(1000);
     EXPECT_TRUE(keepers[i]->Shutdown(Soon()).ok());
   }
 }

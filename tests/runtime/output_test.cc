@@ -17,7 +17,8 @@ std::vector<std::string> Lines(const std::string& log) {
     EXPECT_GE(line.size(), 40u);
     absl::Time time;
     std::string error;
-    EXPECT_TRUE(absl::ParseTime(absl::RFC3339_full, line.substr(0, 30), &time, &error)) << line << error;
+    EXPECT_TRUE(absl::ParseTime(absl::RFC3339_full, line.substr(0, 30), &time, &error))
+        << line << error;
     EXPECT_LT(absl::AbsDuration(absl::Now() - time), absl::Minutes(1));
     lines.emplace_back(line.data() + 31, line.size() - 31);
   }

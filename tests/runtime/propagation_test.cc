@@ -38,13 +38,15 @@ class PropagationTest : public RuntimeTest {
   void StartMounting(uint32_t propagation) {
     PlanContents c = Contents({"/guest", "mount", "/data/inner"});
     c.capabilities = {kMounting, kMounting, kMounting, 0, 0};
-    c.mounts.push_back({MountKind::kBind, volume_, "/data", "", 0, 0, propagation, kMountRecursive});
+    c.mounts.push_back(
+        {MountKind::kBind, volume_, "/data", "", 0, 0, propagation, kMountRecursive});
     const absl::Status status = CreateAndStart(id_, c);
     ASSERT_TRUE(status.ok()) << status;
     WaitForOutput(id_, "mounted=ok");
   }
   bool HostSees(const std::string& path) {
-    return absl::StrContains(ReadFile("/proc/self/mountinfo").value(), absl::StrCat(" ", path, " "));
+    return absl::StrContains(ReadFile("/proc/self/mountinfo").value(),
+                             absl::StrCat(" ", path, " "));
   }
   // Whether the container sees a mount that the host makes now.
   bool ContainerSees() {
@@ -78,9 +80,11 @@ TEST_F(PropagationTest, BidirectionalCrossesBothWays) {
 
 TEST_F(PropagationTest, MountsBelowAVolumeComeWithItButNotItsOwnReadonlyBit) {
   ASSERT_EQ(mount("none", (volume_ + "/inner").c_str(), "tmpfs", 0, nullptr), 0);
-  PlanContents c = Contents({"/guest", "facts", "/plain/inner", "/plain", "/deep/inner", "/flat/inner"});
+  PlanContents c =
+      Contents({"/guest", "facts", "/plain/inner", "/plain", "/deep/inner", "/flat/inner"});
   c.mounts.push_back({MountKind::kBind, volume_, "/plain", "", MS_RDONLY, 0, 0, kMountRecursive});
-  c.mounts.push_back({MountKind::kBind, volume_, "/deep", "", MS_RDONLY, 0, 0, kMountRecursive | kMountRecursiveAttr});
+  c.mounts.push_back({MountKind::kBind, volume_, "/deep", "", MS_RDONLY, 0, 0,
+                      kMountRecursive | kMountRecursiveAttr});
   c.mounts.push_back({MountKind::kBind, volume_, "/flat"});
   RunToExit(id_, c);
   const std::string out = Output(id_);

@@ -23,8 +23,9 @@ class Bench : public RuntimeTest {
   void Print() {
     for (auto& [phase, values] : samples_) {
       std::sort(values.begin(), values.end());
-      std::printf("%-28s p50 %7.0f  p10 %7.0f  p99 %7.0f\n", phase.c_str(), values[values.size() / 2],
-                  values[values.size() / 10], values[values.size() * 99 / 100]);
+      std::printf("%-28s p50 %7.0f  p10 %7.0f  p99 %7.0f\n", phase.c_str(),
+                  values[values.size() / 2], values[values.size() / 10],
+                  values[values.size() * 99 / 100]);
     }
   }
   absl::Time last_;
@@ -59,8 +60,9 @@ TEST_F(Bench, Phases) {
       Mark("4 the same with a hop");
     }
     if (i == 0) {
-      std::printf("keeper: %s\n",
-                  ReadFile(absl::StrCat("/proc/", keeper_->pid(), "/smaps_rollup")).value().c_str());
+      std::printf(
+          "keeper: %s\n",
+          ReadFile(absl::StrCat("/proc/", keeper_->pid(), "/smaps_rollup")).value().c_str());
     }
     last_ = absl::Now();
     ASSERT_TRUE(keeper_->Signal(id, SIGKILL, Soon()).ok());

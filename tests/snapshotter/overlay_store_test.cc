@@ -172,24 +172,24 @@ class OverlayStoreTest : public testing::Test {
 
 TEST_F(OverlayStoreTest, WritesEveryKindOfEntryWithItsAttributes) {
   const std::string long_name(200, 'n');
-  const std::string tree = Tree(
-      TarBuilder()
-          .Directory("dir/", {.mode = 01777, .uid = 5, .gid = 6, .mtime = 77})
-          .File("dir/setuid", "content",
-                {.mode = 04755, .uid = 1000, .gid = 1001, .pax = {{"mtime", "12.000000345"}}})
-          .File("deep/" + long_name + "/" + long_name, "long")
-          .File("caps", "x",
-                {.pax = {{"SCHILY.xattr.user.note", "hello"},
-                         {"SCHILY.xattr.trusted.overlay.redirect", "/etc"},
-                         {"SCHILY.xattr.user.overlay.opaque", "y"},
-                         {"SCHILY.xattr.security.capability",
-                          std::string("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)}}})
-          .Symlink("link", "/etc/passwd")
-          .HardLink("hard", "dir/setuid")
-          .Node("null", '3', 1, 3, {.mode = 0666})
-          .Node("disk", '4', 8, 1)
-          .Node("fifo", '6', 0, 0)
-          .File("gr\xc3\xbc\xc3\x9f", "utf-8"));
+  const std::string tree =
+      Tree(TarBuilder()
+               .Directory("dir/", {.mode = 01777, .uid = 5, .gid = 6, .mtime = 77})
+               .File("dir/setuid", "content",
+                     {.mode = 04755, .uid = 1000, .gid = 1001, .pax = {{"mtime", "12.000000345"}}})
+               .File("deep/" + long_name + "/" + long_name, "long")
+               .File("caps", "x",
+                     {.pax = {{"SCHILY.xattr.user.note", "hello"},
+                              {"SCHILY.xattr.trusted.overlay.redirect", "/etc"},
+                              {"SCHILY.xattr.user.overlay.opaque", "y"},
+                              {"SCHILY.xattr.security.capability",
+                               std::string("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)}}})
+               .Symlink("link", "/etc/passwd")
+               .HardLink("hard", "dir/setuid")
+               .Node("null", '3', 1, 3, {.mode = 0666})
+               .Node("disk", '4', 8, 1)
+               .Node("fifo", '6', 0, 0)
+               .File("gr\xc3\xbc\xc3\x9f", "utf-8"));
   const struct stat dir = Stat(tree + "/dir");
   EXPECT_EQ(dir.st_mode, S_IFDIR | 01777);
   EXPECT_EQ(dir.st_uid, 5u);
@@ -266,8 +266,8 @@ TEST_F(OverlayStoreTest, BrokenStreamsAreRefused) {
   std::string flipped = gzip;
   flipped[flipped.size() - 6] ^= 1;
   EXPECT_TRUE(absl::StrContains(Refusal(flipped), "gzip: bad data"));
-  EXPECT_TRUE(absl::StrContains(Refusal("this is no tar at all, whatever it is" +
-                                        std::string(2000, 'z')), "tar: "));
+  EXPECT_TRUE(absl::StrContains(
+      Refusal("this is no tar at all, whatever it is" + std::string(2000, 'z')), "tar: "));
   EXPECT_TRUE(absl::StrContains(Refusal(tar, {.expected = DiffId("sha256:00")}), "diff ID is"));
 }
 
@@ -281,18 +281,20 @@ TEST_F(OverlayStoreTest, HostileEntriesAreRefusedByName) {
   EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().HardLink("h", "../etc/passwd")), "\"..\""));
   EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().Directory("d").HardLink("h", "d")),
                                 "a hard link to the directory d"));
-  EXPECT_TRUE(absl::StrContains(
-      refusal(TarBuilder().Symlink("s", "/etc").HardLink("h", "s/passwd")), "entry h: a hard link"));
+  EXPECT_TRUE(
+      absl::StrContains(refusal(TarBuilder().Symlink("s", "/etc").HardLink("h", "s/passwd")),
+                        "entry h: a hard link"));
   EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().File("f", "").File("f/x", "")),
                                 "entry f/x: its parent f is no directory"));
-  EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().Symlink("a", "b").Symlink("b", "a").File(
-                                    "a/x", "")),
-                                "entry a/x: too many links"));
+  EXPECT_TRUE(
+      absl::StrContains(refusal(TarBuilder().Symlink("a", "b").Symlink("b", "a").File("a/x", "")),
+                        "entry a/x: too many links"));
   EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().File(".wh.", "")), "a whiteout of nothing"));
   EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().File(".wh...", "")), "a whiteout of nothing"));
-  EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().File(std::string(300, 'n'), "")),
-                                "longer than 255"));
-  EXPECT_TRUE(absl::StrContains(refusal(TarBuilder().File(".", "")), "entry .: the root is no directory"));
+  EXPECT_TRUE(
+      absl::StrContains(refusal(TarBuilder().File(std::string(300, 'n'), "")), "longer than 255"));
+  EXPECT_TRUE(
+      absl::StrContains(refusal(TarBuilder().File(".", "")), "entry .: the root is no directory"));
 }
 
 TEST_F(OverlayStoreTest, LinksAmongParentsResolveInsideTheRoot) {
@@ -354,20 +356,37 @@ TEST_F(OverlayStoreTest, EntriesReplaceEachOtherWithinALayer) {
 TEST_F(OverlayStoreTest, TheMergedTreeFollowsTheWhiteouts) {
   const std::string merged = Mount({
       TarBuilder()
-          .Directory("gone").File("gone/x", "")
+          .Directory("gone")
+          .File("gone/x", "")
           .File("file", "")
-          .Directory("opaque").File("opaque/old", "")
-          .Directory("both", {.mode = 0700}).File("both/old", "")
-          .Directory("late").File("late/old", "")
-          .Directory("swap").File("swap/old", "")
-          .File("keep", "lower").Build(),
+          .Directory("opaque")
+          .File("opaque/old", "")
+          .Directory("both", {.mode = 0700})
+          .File("both/old", "")
+          .Directory("late")
+          .File("late/old", "")
+          .Directory("swap")
+          .File("swap/old", "")
+          .File("keep", "lower")
+          .Build(),
       TarBuilder()
-          .File(".wh.gone", "").File(".wh.file", "")
-          .Directory("opaque").File("opaque/new", "").File("opaque/.wh..wh..opq", "")
-          .File(".wh.both", "").File("both/new", "")
-          .Directory("late").File("late/new", "").File(".wh.late", "")
-          .File("swap", "").Directory("swap").File("swap/new", "")
-          .File(".wh.keep", "").File("keep", "upper").File(".wh..wh.plnk", "").Build(),
+          .File(".wh.gone", "")
+          .File(".wh.file", "")
+          .Directory("opaque")
+          .File("opaque/new", "")
+          .File("opaque/.wh..wh..opq", "")
+          .File(".wh.both", "")
+          .File("both/new", "")
+          .Directory("late")
+          .File("late/new", "")
+          .File(".wh.late", "")
+          .File("swap", "")
+          .Directory("swap")
+          .File("swap/new", "")
+          .File(".wh.keep", "")
+          .File("keep", "upper")
+          .File(".wh..wh.plnk", "")
+          .Build(),
   });
   EXPECT_FALSE(fs::exists(merged + "/gone"));
   EXPECT_FALSE(fs::exists(merged + "/file"));
@@ -382,9 +401,8 @@ TEST_F(OverlayStoreTest, TheMergedTreeFollowsTheWhiteouts) {
 }
 
 TEST_F(OverlayStoreTest, AnOpaqueRootHidesAllLayersBelow) {
-  const std::string merged =
-      Mount({TarBuilder().File("old", "").Build(),
-             TarBuilder().File("new", "").File(".wh..wh..opq", "").Build()});
+  const std::string merged = Mount({TarBuilder().File("old", "").Build(),
+                                    TarBuilder().File("new", "").File(".wh..wh..opq", "").Build()});
   EXPECT_TRUE(fs::exists(merged + "/new"));
   EXPECT_FALSE(fs::exists(merged + "/old"));
   Unmount();
@@ -392,8 +410,10 @@ TEST_F(OverlayStoreTest, AnOpaqueRootHidesAllLayersBelow) {
 
 TEST_F(OverlayStoreTest, ImpliedDirectoriesTakeTheirAttributesFromBelow) {
   const std::string merged = Mount({
-      TarBuilder().Directory("a", {.mode = 01777, .uid = 7, .gid = 8, .mtime = 99})
-          .Directory("a/b", {.mode = 0750, .uid = 9}).Build(),
+      TarBuilder()
+          .Directory("a", {.mode = 01777, .uid = 7, .gid = 8, .mtime = 99})
+          .Directory("a/b", {.mode = 0750, .uid = 9})
+          .Build(),
       TarBuilder().File("a/b/c/file", "").Build(),
   });
   EXPECT_EQ(complete_.size(), 3u);
@@ -417,8 +437,8 @@ TEST_F(OverlayStoreTest, ALayerThatOccursTwiceIsMountedOnce) {
 }
 
 TEST_F(OverlayStoreTest, AFileBelowALowerLinkShadowsIt) {
-  const std::string merged = Mount({TarBuilder().Symlink("lib", "usr/lib").Build(),
-                                    TarBuilder().File("lib/x", "x").Build()});
+  const std::string merged = Mount(
+      {TarBuilder().Symlink("lib", "usr/lib").Build(), TarBuilder().File("lib/x", "x").Build()});
   EXPECT_EQ(Stat(merged + "/lib").st_mode & S_IFMT, static_cast<mode_t>(S_IFDIR));
   EXPECT_EQ(Read(merged + "/lib/x"), "x");
   Unmount();

@@ -26,8 +26,7 @@ absl::StatusOr<LayerInfo> TakeIn(LayerStore& layers, const std::string& path, La
     const ssize_t got = read(fd.get(), buffer.data(), buffer.size());
     if (got < 0) return ErrnoStatus("read", path);
     if (got == 0) return ingest->Commit(lease);
-    RETURN_IF_ERROR(
-        ingest->Write(absl::string_view(buffer.data(), static_cast<size_t>(got))));
+    RETURN_IF_ERROR(ingest->Write(absl::string_view(buffer.data(), static_cast<size_t>(got))));
   }
 }
 
@@ -35,7 +34,8 @@ absl::Status Run(int argc, char** argv) {
   if (argc < 4) return absl::InvalidArgumentError("unpack_bench UNPACKER ROOT LAYER...");
   const std::string root = argv[2];
   RETURN_IF_ERROR(MakeDirectories(root, 0700));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, Database::Open(root + "/state.db", {}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
+                   Database::Open(root + "/state.db", {}));
   ASSIGN_OR_RETURN(const std::unique_ptr<OverlayStore> store,
                    OpenOverlayStore(*database, {root, argv[1], nullptr, false}));
   const std::unique_ptr<LayerLease> lease = store->layers().NewLease();
