@@ -31,7 +31,7 @@ def _check_source(ctx, source, context, headers):
     )
     return stamp
 
-def _clang_check_impl(target, ctx):
+def _clang_check_impl(_target, ctx):
     attr = ctx.rule.attr
     if ctx.rule.kind not in ["cc_library", "cc_binary", "cc_test"]:
         return []

@@ -2,6 +2,7 @@
 #ifndef BERTH_SERVER_CRI_FILTERS_H_
 #define BERTH_SERVER_CRI_FILTERS_H_
 
+#include <iterator>
 #include <string>
 
 #include "absl/status/status.h"
@@ -44,17 +45,17 @@ std::string ResolveIdFilter(const std::string& given, const Sorted& ids);
 // Implementation only from here on.
 
 namespace filters_internal {
-inline const std::string& Text(const std::string& id) { return id; }
+inline absl::string_view Text(const std::string& id) { return id; }
 template <typename Id>
-const std::string& Text(const Id& id) {
+absl::string_view Text(const Id& id) {
   return id.str();
 }
 template <typename Key, typename Value>
-const std::string& KeyText(const std::pair<Key, Value>& entry) {
+absl::string_view KeyText(const std::pair<Key, Value>& entry) {
   return Text(entry.first);
 }
 template <typename Key>
-const std::string& KeyText(const Key& key) {
+absl::string_view KeyText(const Key& key) {
   return Text(key);
 }
 }  // namespace filters_internal
@@ -63,16 +64,18 @@ template <typename Sorted>
 absl::StatusOr<std::string> ResolveId(absl::string_view noun, const std::string& given,
                                       const Sorted& ids) {
   if (given.empty()) return absl::InvalidArgumentError(absl::StrCat(noun, " id is empty"));
-  auto it = ids.lower_bound(typename Sorted::key_type(given));
+  const auto it = ids.lower_bound(typename Sorted::key_type(given));
   if (it == ids.end() || !absl::StartsWith(filters_internal::KeyText(*it), given)) {
     return absl::NotFoundError(absl::StrCat(noun, " ", given, " not found"));
   }
-  const std::string& found = filters_internal::KeyText(*it);
+  const std::string found(filters_internal::KeyText(*it));
+  const auto next = std::next(it);
   // A full id wins over longer ones that begin with it.
-  if (found.size() != given.size() && ++it != ids.end() &&
-      absl::StartsWith(filters_internal::KeyText(*it), given)) {
+  if (found.size() != given.size() && next != ids.end() &&
+      absl::StartsWith(filters_internal::KeyText(*next), given)) {
     return absl::InvalidArgumentError(absl::StrCat(noun, " id ", given, " is ambiguous: it fits ",
-                                                   found, " and ", filters_internal::KeyText(*it)));
+                                                   found, " and ",
+                                                   filters_internal::KeyText(*next)));
   }
   return found;
 }

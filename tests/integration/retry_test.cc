@@ -50,6 +50,7 @@ TEST_F(RetryTest, AStoppedPodIsNotReturned) {
 TEST_F(RetryTest, TheSamePodFromManySidesIsOnePod) {
   const auto config = PodConfig("joined");
   std::vector<std::thread> threads;
+  threads.reserve(16);
   std::vector<std::string> ids(16);
   for (int i = 0; i < 16; ++i) {
     threads.emplace_back([&, i] {
@@ -111,6 +112,7 @@ TEST_F(RetryTest, StartedTogetherIsStartedOnce) {
       const std::string id,
       Create(pod, ContainerConfig("c", {"sh", "-c", "echo started; exec sleep 1000"})));
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] { EXPECT_OK(cri().StartContainer(id)); });
   }
