@@ -58,13 +58,18 @@ absl::Status CriClient::FromGrpc(const grpc::Status& status) {
                       client_deadline ? "client deadline" : status.error_message());
 }
 
-bool CriClient::WaitUntilServing(absl::Duration timeout) {
+bool CriClient::WaitUntilListening(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
-  // gRPC's own back-off after a refused connection is seconds: not before somebody listens.
   while (!Listens(socket_)) {
     if (absl::Now() > deadline) return false;
     absl::SleepFor(absl::Milliseconds(2));
   }
+  return true;
+}
+
+bool CriClient::WaitUntilServing(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  if (!WaitUntilListening(timeout)) return false;
   for (;;) {
     // Status, not Version: it answers only when the store is loaded.
     if (Call(&Runtime::Status, cri::StatusRequest()).ok()) return true;

@@ -49,7 +49,11 @@ class CriClient {
     return Finish(*images_, method, request);
   }
 
-  // True as soon as Version answers; false after `timeout`.
+  // True as soon as the socket takes connections; false after `timeout`. A call before that fails, and
+  // after a refused connection gRPC's own next attempt may be five seconds away: only its back-up
+  // poller drives a channel on which no call waits.
+  bool WaitUntilListening(absl::Duration timeout);
+  // True as soon as Status answers, which it does once the store is loaded.
   bool WaitUntilServing(absl::Duration timeout);
 
   absl::StatusOr<std::string> RunPod(const cri::PodSandboxConfig& config,

@@ -147,6 +147,7 @@ TEST_F(RestartTest, AKeeperThatDiedWhileTheDaemonWasDownIsSeenByTheFirstList) {
   for (const pid_t keeper : Keepers()) kill(keeper, SIGKILL);
   ASSERT_OK(daemon_.Launch());
   // No waiting for readiness: the first answer has to be right.
+  ASSERT_TRUE(cri().WaitUntilListening(absl::Seconds(10)));
   absl::StatusOr<std::vector<cri::PodSandbox>> pods = absl::UnavailableError("");
   for (int i = 0; i < 2000 && absl::IsUnavailable(pods.status()); ++i) {
     pods = cri().ListPods();

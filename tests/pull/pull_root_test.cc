@@ -305,9 +305,9 @@ TEST_F(PullTest, ATamperedLayerIsRefusedAndLeavesNothing) {
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
-  if (argc != 4) return 2;
-  berth::push_images = std::filesystem::absolute(argv[1]);
-  berth::serve_registry = std::filesystem::absolute(argv[2]);
-  berth::unpacker = std::filesystem::absolute(argv[3]);
+  // A test starts in its runfiles.
+  berth::push_images = std::filesystem::absolute("tests/images/push-images");
+  berth::serve_registry = std::filesystem::absolute("tests/images/serve-registry");
+  berth::unpacker = std::filesystem::absolute("snapshotter/unpack/berth-unpack");
   return RUN_ALL_TESTS();
 }
