@@ -239,15 +239,34 @@ absl::Status Store::CheckNew(int64_t created_at_ns) const {
 void Store::Publish(PodRecordPtr record) {
   MutexLock lock(&mu_);
   stale_pods_.erase(record->created_at_ns());
-  PodId id(record->id());
-  pods_.insert_or_assign(std::move(id), std::move(record));
+  PodRecordPtr& shown = pods_[PodId(record->id())];
+  const PodRecordPtr before = std::exchange(shown, std::move(record));
+  for (StoreListener* listener : listeners_) listener->OnPod(before, shown);
 }
 
 void Store::Publish(ContainerRecordPtr record) {
   MutexLock lock(&mu_);
   stale_containers_.erase(record->created_at_ns());
-  ContainerId id(record->id());
-  containers_.insert_or_assign(std::move(id), std::move(record));
+  ContainerRecordPtr& shown = containers_[ContainerId(record->id())];
+  const ContainerRecordPtr before = std::exchange(shown, std::move(record));
+  for (StoreListener* listener : listeners_) listener->OnContainer(before, shown);
+}
+
+void Store::Drop(const PodRecordPtr& pod) {
+  stale_pods_.erase(pod->created_at_ns());
+  if (pods_.erase(PodId(pod->id())) == 0) return;
+  for (StoreListener* listener : listeners_) listener->OnPod(pod, nullptr);
+}
+
+void Store::Drop(const ContainerRecordPtr& container) {
+  stale_containers_.erase(container->created_at_ns());
+  if (containers_.erase(ContainerId(container->id())) == 0) return;
+  for (StoreListener* listener : listeners_) listener->OnContainer(container, nullptr);
+}
+
+void Store::AddListener(StoreListener* listener) {
+  MutexLock lock(&mu_);
+  listeners_.push_back(listener);
 }
 
 absl::Status Store::PutPod(PodRecord record, Durability durability) {
@@ -323,12 +342,8 @@ absl::Status Store::RemovePod(const PodId& id, Durability durability) {
   }
   const auto publish = [&] {
     MutexLock lock(&mu_);
-    pods_.erase(id);
-    stale_pods_.erase(pod->created_at_ns());
-    for (const ContainerRecordPtr& container : containers) {
-      containers_.erase(ContainerId(container->id()));
-      stale_containers_.erase(container->created_at_ns());
-    }
+    for (const ContainerRecordPtr& container : containers) Drop(container);
+    Drop(pod);
   };
   const int64_t last =
       containers.empty() ? pod->created_at_ns() : containers.back()->created_at_ns();
@@ -364,8 +379,7 @@ absl::Status Store::RemoveContainer(const ContainerId& id, Durability durability
       absl::StrCat("remove container ", id.str()));
   const auto publish = [&] {
     MutexLock lock(&mu_);
-    containers_.erase(id);
-    stale_containers_.erase(container->created_at_ns());
+    Drop(container);
   };
   const absl::Status status = Commit(
       durability,

@@ -51,6 +51,17 @@ namespace berth {
 using PodRecordPtr = std::shared_ptr<const store::v1::PodRecord>;
 using ContainerRecordPtr = std::shared_ptr<const store::v1::ContainerRecord>;
 
+// Is told of every change, in the order in which reads show them. Its methods are called with the
+// store's lock held: they note what they need and return, and never call the store.
+class StoreListener {
+ public:
+  virtual ~StoreListener() = default;
+  // `before` is null for a new record, `after` for one that was removed. The containers that go with
+  // their pod are told of before it.
+  virtual void OnPod(const PodRecordPtr& before, const PodRecordPtr& after) = 0;
+  virtual void OnContainer(const ContainerRecordPtr& before, const ContainerRecordPtr& after) = 0;
+};
+
 class Store {
  public:
   // What Open had to do beyond reading.
@@ -94,6 +105,10 @@ class Store {
   absl::Status RemovePod(const PodId& id, Durability durability = Durability::kFull);
   absl::Status RemoveContainer(const ContainerId& id, Durability durability = Durability::kFull);
 
+  // From now on `listener`, which outlives the store or its last change, hears of every change. What
+  // is there already is read before: at the daemon's start, while nothing changes.
+  void AddListener(StoreListener* listener);
+
   // For the specifications of containers (RecordCopies::WriteSpec).
   const RecordCopies& copies() const { return copies_; }
 
@@ -125,6 +140,9 @@ class Store {
                         const ContainerRecordPtr& old) const;
   void Publish(PodRecordPtr record);
   void Publish(ContainerRecordPtr record);
+  // What a removal takes out of memory.
+  void Drop(const PodRecordPtr& pod) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Drop(const ContainerRecordPtr& container) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Database* const database_;
   const RecordCopies copies_;
@@ -136,6 +154,7 @@ class Store {
   StaleRows<PodId> stale_pods_ ABSL_GUARDED_BY(mu_);
   StaleRows<ContainerId> stale_containers_ ABSL_GUARDED_BY(mu_);
   uint64_t stale_mark_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<StoreListener*> listeners_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace berth

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/failpoint.h"
 #include "base/files.h"
 
@@ -415,6 +416,45 @@ TEST_F(StoreTest, KillInARemovalLeavesAllOrNothing) {
   EXPECT_TRUE(store_->Pods().empty());
   EXPECT_TRUE(store_->Containers().empty());
   EXPECT_TRUE(ListDirectory(state_ + "/pods").value().empty()) << "copies of what was removed";
+}
+
+// Notes what it hears as `web: 0>2` (states; 0 is none).
+class Notes : public StoreListener {
+ public:
+  void OnPod(const PodRecordPtr& before, const PodRecordPtr& after) override {
+    Note("pod", before, after);
+  }
+  void OnContainer(const ContainerRecordPtr& before, const ContainerRecordPtr& after) override {
+    Note("container", before, after);
+  }
+  std::vector<std::string> Take() { return std::exchange(notes_, {}); }
+
+ private:
+  template <typename Ptr>
+  void Note(const std::string& kind, const Ptr& before, const Ptr& after) {
+    notes_.push_back(absl::StrCat(kind, " ", before == nullptr ? 0 : before->state(), ">",
+                                  after == nullptr ? 0 : after->state()));
+  }
+  std::vector<std::string> notes_;
+};
+
+TEST_F(StoreTest, ListenersHearEveryChangeInItsOrder) {
+  Open();
+  Notes notes;
+  store_->AddListener(&notes);
+  PodRecord pod = AddPod();
+  AddContainer(pod, CONTAINER_STATE_EXITED);
+  pod.set_state(POD_STATE_NOTREADY);
+  ASSERT_TRUE(store_->PutPod(pod, Durability::kNormal).ok());
+  const auto heard = notes.Take();
+  ASSERT_EQ(heard.front(), "pod 0>2");
+  EXPECT_EQ(heard.back(), "pod 2>3");
+  // A fact that the disk refuses is shown, and so is told of.
+  ASSERT_TRUE(ArmFailpoints("store.remove_pod=error").ok());
+  ASSERT_TRUE(store_->RemovePod(PodId(pod.id())).ok());
+  EXPECT_EQ(notes.Take(), (std::vector<std::string>{"container 3>0", "pod 3>0"}));
+  ASSERT_TRUE(store_->RemovePod(PodId(pod.id())).ok());
+  EXPECT_TRUE(notes.Take().empty());
 }
 
 TEST_F(StoreTest, PutsFromManyThreadsAreAllThere) {
