@@ -41,7 +41,8 @@ struct ExecutorContext {
 void FailInPage(HopPage* page, const Failure& failure);
 bool SendReport(int socket, const ExecutorReport& report, int pass);  // without groups
 
-// executor_mounts.cc, in the order of time. The first two run in the host's mount namespace.
+// Steps, in the order of time: of executor_rootfs.cc, _mounts.cc, _nodes.cc, _terminal.cc and _protect.cc. The
+// first two run in the host's mount namespace.
 void OpenRootfs(ExecutorContext& c);
 void OpenMountSources(ExecutorContext& c);
 void EnterMountNamespace(ExecutorContext& c);
