@@ -1,0 +1,151 @@
+// What the keeper's parts give each other. All of it runs on the one thread, and none of it waits.
+#ifndef BERTH_RUNTIME_KEEPER_KEEPER_H_
+#define BERTH_RUNTIME_KEEPER_KEEPER_H_
+
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "runtime/keeper/protocol.h"
+#include "runtime/keeper/state.h"
+
+namespace berth::keeper {
+
+// ---- keeper.cc: the loop ----
+
+enum class Source : uint32_t {
+  kSignals,
+  kTimer,
+  kListener,
+  kControl,  // slot of controls
+  kContainerStatus,
+  kContainerOut,
+  kContainerErr,
+  kExecStatus,
+  kExecReply,  // the requester went away
+  kWriter,
+};
+
+bool WatchFd(int fd, Source source, uint32_t slot, uint32_t events = EPOLLIN);
+void UnwatchFd(int fd);
+// For the earliest deadline of an exec or a flush.
+void ArmTimer();
+
+// ---- descriptors ----
+
+inline void Close(int& fd) {
+  if (fd >= 0) close(fd);
+  fd = -1;
+}
+
+// The descriptors of a request, the reply socket first; closed unless taken.
+struct Fds {
+  int fd[kMaxRequestFds + 1] = {-1, -1, -1, -1, -1, -1};
+  int count = 0;
+  int next = 1;
+  ~Fds() {
+    for (int& f : fd) Close(f);
+  }
+  int& reply() { return fd[0]; }
+  int Take() {
+    const int f = fd[next];
+    fd[next++] = -1;
+    return f;
+  }
+};
+
+// A new process' own ends of its channels.
+struct ChildEnds {
+  int stdio[3] = {-1, -1, -1};
+  int status = -1;
+  ~ChildEnds() {
+    for (int& fd : stdio) Close(fd);
+    Close(status);
+  }
+};
+
+// ---- keeper_answers.cc ----
+
+void SendReply(int fd, const KeeperReply& reply, int pass = -1);
+// Leaves groups as they are: only group_count of them are sent.
+void InitReply(KeeperReply* reply, ReplyKind kind, int error);
+// Answers and closes.
+void Answer(int& fd, int error, const Failure* failure = nullptr, uint32_t exit_code = 0,
+            int32_t pid = 0);
+void AnswerStep(int& fd, Step step, int error);
+void InitEvent(KeeperEvent* event, EventType type);
+void SendEvent(const KeeperEvent& event);
+
+// ---- keeper_slots.cc ----
+
+inline uint32_t Slot(const Container& c) { return static_cast<uint32_t>(&c - state.containers); }
+inline uint32_t Slot(const Exec& e) { return static_cast<uint32_t>(&e - state.execs); }
+Container* FindContainer(const char* id);
+Container* NewContainer();  // null: all are taken
+void FreeContainer(Container& c);
+void CloseStreams(Container& c);
+Exec* NewExec();
+void FreeExec(Exec& e);
+
+// ---- keeper_create.cc ----
+
+// Enters the PID namespace that children are to be born in, clones, and comes back at once: with a foreign
+// one for children, CLONE_NEWPID and threads would be refused.
+int CloneIntoPidNamespace(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd);
+// The v2 directory of the plan for CLONE_INTO_CGROUP, or -1.
+int OpenUnifiedCgroup(const Plan& plan);
+bool RetryWithoutCgroup(int error);
+// True if a child is at work; its outcome is answered later.
+bool OnCreate(const KeeperRequest& r, Fds& fds);
+void OnStart(const KeeperRequest& r, Fds& fds);
+
+// ---- keeper_exec.cc ----
+
+void OnExec(const KeeperRequest& r, Fds& fds);
+void KillExec(Exec& e);
+void OnRequesterGone(uint32_t slot);
+void OnExecExit(Exec& e, uint32_t code);
+
+// ---- keeper_reports.cc ----
+
+void ReadReport(Container& c);
+void ReadReport(Exec& e);
+
+// ---- keeper_exits.cc ----
+
+void ReapChildren();
+void AnswerFailure(Container& c);
+// Its log is complete, or lacks what is `lost`: the record, and the news.
+void FinishExit(Container& c, bool lost);
+void RemoveExitRecord(const char* id);
+
+// ---- keeper_output.cc ----
+
+bool MapShared();
+bool HaveWriter();
+// From now on the writer reads the container's output.
+bool StartLog(Container& c, int log);
+// Output without a log is dropped here.
+void WatchOutput(const Container& c);
+bool LogIsComplete(const Container& c);
+bool LogIsLost(const Container& c);
+void OnWriter();
+void OnWriterDeath();
+void OnReopenLog(const KeeperRequest& r, Fds& fds);
+void OnOutput(uint32_t slot, int stream);
+
+// ---- keeper_requests.cc ----
+
+void OnSignal(const KeeperRequest& r, Fds& fds);
+void OnForget(const KeeperRequest& r, Fds& fds);
+void OnList(Fds& fds);
+void OnShutdown(Fds& fds);
+
+// ---- keeper_reexec.cc ----
+
+void OnReexec(Fds& fds, int program);
+bool RestoreState(int fd, int* reply);
+
+}  // namespace berth::keeper
+
+#endif  // BERTH_RUNTIME_KEEPER_KEEPER_H_

@@ -1,0 +1,133 @@
+// Exec: a further process in a container, with a deadline, killed with all that it started.
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "runtime/executor_sys.h"
+#include "runtime/keeper/keeper.h"
+
+namespace berth::keeper {
+namespace {
+
+// A container that was put into another one's PID namespace, as debuggers are, may trace there.
+bool HasJoiners() {
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    const Container& c = state.containers[i];
+    const bool lives = c.phase == Phase::kStarting || c.phase == Phase::kRunning;
+    if (lives && c.pid_mode == PidMode::kTarget && (c.plan_flags & kPlanHop) != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void OnExec(const KeeperRequest& r, Fds& fds) {
+  Container* c = FindContainer(r.id);
+  if (c == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, ESRCH);
+  if (c->phase != Phase::kRunning) return AnswerStep(fds.reply(), Step::kSupervisor, EALREADY);
+  Exec* e = NewExec();
+  if (e == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EMFILE);
+  e->plan = fds.Take();
+  const Plan* plan = MapPlan(e->plan);
+  if (plan == nullptr || (plan->flags & kPlanExec) == 0) {
+    AnswerStep(fds.reply(), Step::kSupervisor, EBADMSG);
+    UnmapPlan(plan);
+    return FreeExec(*e);
+  }
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    AnswerStep(fds.reply(), Step::kSupervisor, errno);
+    UnmapPlan(plan);
+    return FreeExec(*e);
+  }
+  e->status = pair[0];
+  ChildEnds child;
+  child.status = pair[1];
+  if (r.flags & kHasStdin) child.stdio[0] = fds.Take();
+  if (r.flags & kHasStdout) child.stdio[1] = fds.Take();
+  if (r.flags & kHasStderr) child.stdio[2] = fds.Take();
+
+  uint32_t index = 0;
+  bool v2 = false;
+  const uint32_t number = ++state.exec_number;
+  int own_cgroup = OpenExecCgroup(*plan, number, &index, &v2);
+  if (own_cgroup >= 0) e->number = number;
+  int birth = own_cgroup >= 0 && v2 ? own_cgroup : OpenUnifiedCgroup(*plan);
+  e->hop = plan->pid_mode != PidMode::kNode && ((plan->flags & kPlanHop) != 0 || HasJoiners());
+  const int pidns = e->hop || plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
+  int pid = CloneIntoPidNamespace(pidns, 0, birth, &e->pidfd);
+  const bool joined = birth >= 0 && !RetryWithoutCgroup(pid);
+  if (birth >= 0 && !joined) pid = CloneIntoPidNamespace(pidns, 0, -1, &e->pidfd);
+  if (pid == 0) {
+    ExecutorInput input;
+    input.plan = plan;
+    input.status = child.status;
+    input.target = c->pidfd;
+    input.hop = e->hop;
+    input.exec_cgroup = own_cgroup;
+    input.exec_cgroup_index = index;
+    input.cgroup2_joined = joined;
+    memcpy(input.stdio, child.stdio, sizeof input.stdio);
+    input.bounding = state.bounding;
+    input.nofile_soft = state.nofile_soft;
+    Execute(input);
+  }
+  if (birth != own_cgroup) Close(birth);
+  Close(own_cgroup);
+  if (pid < 0) {
+    if (e->number != 0) RemoveExecCgroup(*plan, e->number);
+    AnswerStep(fds.reply(), Step::kClone, -pid);
+    UnmapPlan(plan);
+    return FreeExec(*e);
+  }
+  UnmapPlan(plan);
+  e->pid = pid;
+  e->container = static_cast<int32_t>(Slot(*c));
+  e->deadline_ns = r.deadline_ns;
+  e->reply = fds.fd[0];
+  fds.fd[0] = -1;
+  WatchFd(e->status, Source::kExecStatus, Slot(*e));
+  WatchFd(e->reply, Source::kExecReply, Slot(*e), EPOLLRDHUP);
+  if (e->deadline_ns != 0) ArmTimer();
+}
+
+void KillExec(Exec& e) {
+  if (e.number != 0) {
+    if (const Plan* plan = MapPlan(e.plan)) {
+      KillExecCgroup(*plan, e.number);
+      UnmapPlan(plan);
+    }
+  }
+  // Its own session, if it has come so far; and itself in any case.
+  kill(-e.pid, SIGKILL);
+  if (e.leader != 0) kill(e.leader, SIGKILL);
+  syscall(__NR_pidfd_send_signal, e.pidfd, SIGKILL, nullptr, 0);
+}
+
+void OnRequesterGone(uint32_t slot) {
+  Exec& e = state.execs[slot];
+  if (e.pid == 0 || e.reply < 0) return;
+  char byte;
+  if (recv(e.reply, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN) return;
+  Close(e.reply);
+  e.expired = true;
+  KillExec(e);
+}
+
+void OnExecExit(Exec& e, uint32_t code) {
+  if (e.status >= 0) ReadReport(e);
+  if (e.number != 0) {
+    if (const Plan* plan = MapPlan(e.plan)) {
+      RemoveExecCgroup(*plan, e.number);
+      UnmapPlan(plan);
+    }
+  }
+  const int error = e.expired ? ETIMEDOUT : e.failed ? e.failure.error : 0;
+  Answer(e.reply, error, e.failed ? &e.failure : nullptr, code, e.pid);
+  FreeExec(e);
+  ArmTimer();
+}
+
+}  // namespace berth::keeper
