@@ -62,7 +62,8 @@ struct HostFacts {
 const HostFacts& ThisHost();
 
 struct BuiltSpec {
-  Spec spec;
+  Spec spec;  // with a process
+  SpecProcess& process() { return *spec.process; }
   UserReference user;
   PidMode joined_pid = PidMode::kPod;
   std::string pid_target;  // TARGET: the container's ID

@@ -1,0 +1,123 @@
+// What a container may not see or call: masked and read-only paths, seccomp, AppArmor.
+#include <memory>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+#include "runtime/seccomp/profile.h"
+#include "server/pods/spec_parts.h"
+
+// CRI's deprecated profile paths still come from older clients.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+namespace berth {
+namespace {
+
+namespace cri = ::runtime::v1;
+
+absl::Status AddPaths(const SpecRequest& request, BuiltSpec* built) {
+  if (request.privileged()) return absl::OkStatus();
+  const auto copy = [](const auto& from, const char* field,
+                       std::vector<std::string>* to) -> absl::Status {
+    for (int i = 0; i < from.size(); ++i) {
+      if (!IsAbsolutePath(from[i])) {
+        return InvalidField(absl::StrCat(kContextField, ".", field, "[", i, "]"),
+                            absl::StrCat("\"", from[i], "\" is not absolute"));
+      }
+      to->push_back(from[i]);
+    }
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(
+      copy(request.context().masked_paths(), "masked_paths", &built->spec.linux_.masked_paths));
+  return copy(request.context().readonly_paths(), "readonly_paths",
+              &built->spec.linux_.readonly_paths);
+}
+
+// The deprecated path of before CRI had SecurityProfile, as one.
+absl::StatusOr<cri::SecurityProfile> OldProfile(absl::string_view path, absl::string_view field) {
+  cri::SecurityProfile profile;
+  if (path.empty() || path == "unconfined") {
+    profile.set_profile_type(cri::SecurityProfile::Unconfined);
+  } else if (path == "runtime/default" || path == "docker/default") {
+    profile.set_profile_type(cri::SecurityProfile::RuntimeDefault);
+  } else if (absl::ConsumePrefix(&path, "localhost/")) {
+    profile.set_profile_type(cri::SecurityProfile::Localhost);
+    profile.set_localhost_ref(std::string(path));
+  } else {
+    return InvalidField(field, absl::StrCat("unknown profile \"", path, "\""));
+  }
+  return profile;
+}
+
+absl::Status CheckProfile(const cri::SecurityProfile& profile, const std::string& field) {
+  switch (profile.profile_type()) {
+    case cri::SecurityProfile::RuntimeDefault:
+    case cri::SecurityProfile::Unconfined:
+      if (profile.localhost_ref().empty()) return absl::OkStatus();
+      return InvalidField(absl::StrCat(field, ".localhost_ref"), "is for profile_type Localhost");
+    case cri::SecurityProfile::Localhost:
+      if (!profile.localhost_ref().empty()) return absl::OkStatus();
+      return InvalidField(absl::StrCat(field, ".localhost_ref"), "missing");
+    default:
+      return InvalidField(absl::StrCat(field, ".profile_type"), "unknown");
+  }
+}
+
+absl::Status AddSeccomp(const SpecRequest& request, BuiltSpec* built) {
+  const std::string field = absl::StrCat(kContextField, ".seccomp");
+  cri::SecurityProfile profile = request.context().seccomp();
+  if (!request.context().has_seccomp()) {
+    ASSIGN_OR_RETURN(profile, OldProfile(request.context().seccomp_profile_path(),
+                                         absl::StrCat(kContextField, ".seccomp_profile_path")));
+  }
+  RETURN_IF_ERROR(CheckProfile(profile, field));
+  if (request.privileged() || profile.profile_type() == cri::SecurityProfile::Unconfined) {
+    return absl::OkStatus();
+  }
+  if (profile.profile_type() == cri::SecurityProfile::RuntimeDefault) {
+    built->spec.linux_.seccomp = DefaultSeccompProfile(built->process().capabilities->bounding);
+    return absl::OkStatus();
+  }
+  absl::string_view path = profile.localhost_ref();
+  absl::ConsumePrefix(&path, "localhost/");
+  if (!IsAbsolutePath(path)) {
+    return InvalidField(absl::StrCat(field, ".localhost_ref"),
+                        absl::StrCat("\"", path, "\" is not absolute"));
+  }
+  ASSIGN_OR_RETURN_WITH(const std::string text, request.host.read_profile(std::string(path)),
+                        absl::StrCat(field, ".localhost_ref"));
+  ASSIGN_OR_RETURN(SeccompProfile parsed,
+                   ParseSeccompProfile(text, absl::StrCat("seccomp profile ", path)));
+  built->spec.linux_.seccomp = std::make_shared<const SeccompProfile>(std::move(parsed));
+  return absl::OkStatus();
+}
+
+// RuntimeDefault is no profile of ours yet: unconfined, with and without AppArmor in the kernel.
+absl::Status CheckAppArmor(const SpecRequest& request) {
+  const std::string field = absl::StrCat(kContextField, ".apparmor");
+  cri::SecurityProfile profile = request.context().apparmor();
+  if (!request.context().has_apparmor()) {
+    ASSIGN_OR_RETURN(profile, OldProfile(request.context().apparmor_profile(),
+                                         absl::StrCat(kContextField, ".apparmor_profile")));
+  }
+  RETURN_IF_ERROR(CheckProfile(profile, field));
+  if (request.privileged() || profile.profile_type() != cri::SecurityProfile::Localhost) {
+    return absl::OkStatus();
+  }
+  if (!request.host.apparmor) {
+    return absl::FailedPreconditionError(absl::StrCat(field, ": this kernel has no AppArmor"));
+  }
+  return UnsupportedField(field, "Localhost profiles are not supported");
+}
+
+}  // namespace
+
+absl::Status AddConfinement(const SpecRequest& request, BuiltSpec* built) {
+  RETURN_IF_ERROR(AddPaths(request, built));
+  RETURN_IF_ERROR(AddSeccomp(request, built));
+  return CheckAppArmor(request);
+}
+
+}  // namespace berth
