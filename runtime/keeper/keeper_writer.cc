@@ -30,10 +30,16 @@ void CloseFd(int& fd) {
   fd = -1;
 }
 
+// The keeper holds the same pipe, so that closing this descriptor alone would leave it watched.
+void ClosePipe(int& fd) {
+  if (fd >= 0) epoll_ctl(writer_epoll, EPOLL_CTL_DEL, fd, nullptr);
+  CloseFd(fd);
+}
+
 void Free(LogSlot& s) {
   CloseFd(s.log);
-  CloseFd(s.pipe[0]);
-  CloseFd(s.pipe[1]);
+  ClosePipe(s.pipe[0]);
+  ClosePipe(s.pipe[1]);
   s.serial = 0;
 }
 
@@ -108,10 +114,10 @@ void OnOutput(uint32_t slot, int stream, uint32_t events) {
   LogSlot& s = slots[slot];
   if (s.serial == 0 || s.pipe[stream] < 0) return;
   if (!s.terminal && (events & EPOLLIN) == 0)
-    return CloseFd(s.pipe[stream]);  // empty, and all writers are gone
+    return ClosePipe(s.pipe[stream]);  // empty, and all writers are gone
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
-  if (CopyOutput(s, stream, kCarryMax) == 0) CloseFd(s.pipe[stream]);
+  if (CopyOutput(s, stream, kCarryMax) == 0) ClosePipe(s.pipe[stream]);
   if (s.lost) shared->lost[slot] = 1;
   if (s.carry[0].size == 0 && s.carry[1].size == 0)
     __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);

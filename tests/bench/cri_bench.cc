@@ -10,6 +10,7 @@
 //     --helpers REGEX    command lines of the processes that the runtime adds to a pod (shims,
 //     pause)
 //     --cni              measure pods with a network of their own, too
+//     --parts LIST       only these of fresh,steps,exec,parallel,pods,loaded (default all), to profile one
 //     --log-dir DIR      where container logs go (made and removed by the caller)
 //     --cgroup-parent P  (default /berth-bench; removed by the caller)
 //
@@ -24,11 +25,13 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "tests/bench/process_cost.h"
 #include "tests/bench/samples.h"
 #include "tests/harness/cri_client.h"
@@ -41,6 +44,7 @@ struct Options {
   std::string socket, image, log_dir = "/tmp", cgroup_parent = "/berth-bench", helpers;
   int runs = 40, warmup = 5, pods = 30, parallel = 16, idle = 10, daemon_pid = 0;
   bool cni = false;
+  std::set<std::string> parts;
 };
 
 void Die(const std::string& what, const absl::Status& status) {
@@ -115,16 +119,20 @@ class Bench {
 
   void MeasureAll() {
     Require(client_->PullImage(options_.image).status(), "PullImage");
-    MeasureDaemon("daemon.pss.fresh");
-    MeasureStepByStep(/*network=*/false, "");
-    if (options_.cni) MeasureStepByStep(/*network=*/true, ".cni");
-    MeasureExec();
-    MeasureParallel();
-    MeasureManyPods();
-    MeasureDaemon("daemon.pss");
+    if (Wanted("fresh")) MeasureDaemon("daemon.pss.fresh");
+    if (Wanted("steps")) MeasureStepByStep(/*network=*/false, "");
+    if (Wanted("steps") && options_.cni) MeasureStepByStep(/*network=*/true, ".cni");
+    if (Wanted("exec")) MeasureExec();
+    if (Wanted("parallel")) MeasureParallel();
+    if (Wanted("pods")) MeasureManyPods();
+    if (Wanted("loaded")) MeasureDaemon("daemon.pss");
   }
 
  private:
+  bool Wanted(const std::string& part) const {
+    return options_.parts.empty() || options_.parts.count(part) != 0;
+  }
+
   std::string NextName() { return absl::StrCat("bench-", getpid(), "-", next_++); }
 
   void MeasureDaemon(const char* metric) {
@@ -281,6 +289,7 @@ bool ParseOptions(int argc, char** argv, Options* options) {
       {"daemon-pid", [&](const char* v) { options->daemon_pid = atoi(v); }},
       {"helpers", [&](const char* v) { options->helpers = v; }},
       {"log-dir", [&](const char* v) { options->log_dir = v; }},
+      {"parts", [&](const char* v) { options->parts = absl::StrSplit(v, ',', absl::SkipEmpty()); }},
       {"cgroup-parent", [&](const char* v) { options->cgroup_parent = v; }},
   };
   for (int i = 1; i < argc; ++i) {

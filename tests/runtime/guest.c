@@ -196,6 +196,11 @@ int main(int argc, char** argv) {
     for (;;) pause();
   }
   if (strcmp(verb, "scan") == 0) return scan(atoi(argv[2]));
+  if (strcmp(verb, "silent") == 0) {  // a daemon's way: its output is closed, it goes on
+    close(1);
+    close(2);
+    for (;;) pause();
+  }
   if (strcmp(verb, "sleep") == 0) {
     for (;;) pause();
   }

@@ -152,6 +152,22 @@ TEST_F(LogTest, TheWriterEndsWithItsKeeper) {
   EXPECT_NE(access(writer.c_str(), F_OK), 0);
 }
 
+// Nanoseconds of CPU that the process has used (Documentation/scheduler/sched-stats.rst).
+int64_t CpuNanoseconds(pid_t pid) {
+  return atoll(ReadFile(absl::StrCat("/proc/", pid, "/schedstat")).value_or("").c_str());
+}
+
+TEST_F(LogTest, AClosedOutputCostsNothing) {
+  StartKeeper(Options());
+  ASSERT_TRUE(CreateAndStart(id_, Contents({"/guest", "silent"})).ok());
+  const pid_t writer = Writer(keeper_->pid());
+  usleep(300000);  // the container closes its streams, the writer gives its buffer back
+  const int64_t before = CpuNanoseconds(writer);
+  usleep(300000);
+  EXPECT_GT(before, 0);
+  EXPECT_LT(CpuNanoseconds(writer) - before, 10'000'000);
+}
+
 TEST_F(LogTest, OutputWithoutALogIsDroppedUntilThereIsOne) {
   StartKeeper(Options());
   ASSERT_TRUE(Start(id_, {"/guest", "term"}, {}).ok());
