@@ -84,7 +84,7 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   const absl::Time started_at = absl::Now();
   live_.BeginStart(id);
   pid_t pid = 0;
-  const absl::Status started = keeper->Start(id, std::move(log), deadline, &pid);
+  absl::Status started = keeper->Start(id, std::move(log), deadline, &pid);
   start_phase.Done();
   if (!started.ok()) {
     live_.EndStart(id);

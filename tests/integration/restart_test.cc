@@ -239,6 +239,7 @@ TEST_F(RestartTest, AnExecEndsWithItsDaemon) {
 TEST_F(RestartTest, KillsAtAnyMomentLeaveNothing) {
   for (int round = 0; round < 8; ++round) {
     std::vector<std::thread> threads;
+    threads.reserve(6);
     for (int i = 0; i < 6; ++i) {
       threads.emplace_back([&, i] {
         // Whatever answer comes, or none: the daemon is shot below it.
