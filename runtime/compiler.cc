@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
@@ -38,6 +39,7 @@ class Compiler {
   absl::StatusOr<std::string> Container() {
     if (!spec_.process) return Invalid("process", "missing");
     RETURN_IF_ERROR(RefuseUnsupported());
+    RETURN_IF_ERROR(UserNamespace());
     RETURN_IF_ERROR(Namespaces());
     Cgroups();
     RETURN_IF_ERROR(Rootfs());
@@ -56,6 +58,7 @@ class Compiler {
 
   absl::StatusOr<std::string> Exec(const SpecProcess& process) {
     plan_.flags |= kPlanExec;
+    RETURN_IF_ERROR(UserNamespace());
     RETURN_IF_ERROR(PidNamespace());
     RETURN_IF_ERROR(CgroupNamespace());
     Cgroups();
@@ -67,10 +70,6 @@ class Compiler {
   absl::Status RefuseUnsupported() const {
     const SpecLinux& l = spec_.linux_;
     if (!spec_.hooks.empty()) return Unsupported("hooks");
-    if (!l.uid_mappings.empty() || !l.gid_mappings.empty() ||
-        spec_.Namespace(NamespaceKind::kUser) != nullptr) {
-      return Unsupported("linux.namespaces", "user namespaces are not supported");
-    }
     if (spec_.Namespace(NamespaceKind::kTime) != nullptr || l.has_time_offsets) {
       return Unsupported("linux.namespaces", "time namespaces are not supported");
     }
@@ -78,6 +77,52 @@ class Compiler {
     if (l.has_personality) return Unsupported("linux.personality");
     if (!l.mount_label.empty()) return Unsupported("linux.mountLabel");
     return absl::OkStatus();
+  }
+
+  // The pod's, which its keeper has made with these maps.
+  absl::Status UserNamespace() {
+    const SpecLinux& l = spec_.linux_;
+    if (spec_.Namespace(NamespaceKind::kUser) == nullptr) {
+      if (l.uid_mappings.empty() && l.gid_mappings.empty()) return absl::OkStatus();
+      return Invalid("linux.uidMappings", "want a user namespace");
+    }
+    if (!input_.in_pod) return Unsupported("linux.namespaces", "user namespaces are for pods");
+    plan_.uid_maps = PlanIdMaps(l.uid_mappings);
+    plan_.gid_maps = PlanIdMaps(l.gid_mappings);
+    if (plan_.uid_maps.empty()) return Invalid("linux.uidMappings", "missing");
+    if (plan_.gid_maps.empty()) return Invalid("linux.gidMappings", "missing");
+    return absl::OkStatus();
+  }
+
+  static std::vector<PlanIdMap> PlanIdMaps(const std::vector<SpecIdMapping>& mappings) {
+    std::vector<PlanIdMap> maps;
+    for (const SpecIdMapping& m : mappings) maps.push_back({m.container_id, m.host_id, m.size});
+    return maps;
+  }
+
+  // The number for PlanMount::id_map. runtime-spec, config.md, "Mounts": uidMappings count with or without
+  // the option idmap, which alone means the container's own.
+  absl::StatusOr<uint32_t> MountIdMap(const SpecMount& m, bool idmap) {
+    PlanContents::MountIdMap map{PlanIdMaps(m.uid_mappings), PlanIdMaps(m.gid_mappings)};
+    if (map.uids.empty() && map.gids.empty()) {
+      if (!idmap) return 0;
+      if (plan_.uid_maps.empty()) return Invalid("options", "idmap needs mappings");
+      map = {plan_.uid_maps, plan_.gid_maps};
+    }
+    if (map.uids.empty()) return Invalid("uidMappings", "missing beside gidMappings");
+    if (map.gids.empty()) return Invalid("gidMappings", "missing beside uidMappings");
+    const auto same = [](const std::vector<PlanIdMap>& a, const std::vector<PlanIdMap>& b) {
+      return std::equal(
+          a.begin(), a.end(), b.begin(), b.end(), [](const PlanIdMap& x, const PlanIdMap& y) {
+            return x.inside == y.inside && x.outside == y.outside && x.count == y.count;
+          });
+    };
+    for (size_t i = 0; i < plan_.id_maps.size(); ++i) {
+      if (same(plan_.id_maps[i].uids, map.uids) && same(plan_.id_maps[i].gids, map.gids))
+        return i + 1;
+    }
+    plan_.id_maps.push_back(std::move(map));
+    return plan_.id_maps.size();
   }
 
   absl::Status PidNamespace() {
@@ -180,9 +225,6 @@ class Compiler {
   absl::Status Mount(const SpecMount& m) {
     if (!absl::StartsWith(m.destination, "/"))
       return Invalid("destination", "want an absolute path");
-    if (!m.uid_mappings.empty() || !m.gid_mappings.empty()) {
-      return Unsupported("uidMappings", "id-mapped mounts are not supported");
-    }
     ASSIGN_OR_RETURN(const MountOptions options, ParseMountOptions(m.options));
     PlanContents::Mount out;
     out.target = m.destination;
@@ -197,9 +239,18 @@ class Compiler {
       out.source = m.source;
       out.options.clear();
       if (m.type == "rbind") out.flags |= kMountRecursive;
+      // A mount below a shared one is seen by the host.
+      if (!plan_.uid_maps.empty() && out.propagation == MS_SHARED) {
+        return Invalid("options", "shared propagation is refused in a user namespace");
+      }
+      ASSIGN_OR_RETURN(out.id_map, MountIdMap(m, options.idmap));
       plan_.mounts.push_back(std::move(out));
       return absl::OkStatus();
     }
+    if (!m.uid_mappings.empty() || !m.gid_mappings.empty() || options.idmap) {
+      return Unsupported("uidMappings", "only bind mounts can be id-mapped");
+    }
+    if (m.type == kLayersType) return LayersMount(m, std::move(out));
     if (m.type == "cgroup") return CgroupMount(std::move(out));
     if (m.type.empty()) return Invalid("type", "missing");
     static const auto& kinds = *new absl::flat_hash_map<std::string, MountKind>{
@@ -222,6 +273,22 @@ class Compiler {
       }
     }
     plan_.mounts.push_back(std::move(out));
+    return absl::OkStatus();
+  }
+
+  absl::Status LayersMount(const SpecMount& m, PlanContents::Mount mount) {
+    const auto lowers = input_.layers.find(m.destination);
+    if (lowers == input_.layers.end()) return Invalid("source", "its layers are not known");
+    mount.kind = MountKind::kLayers;
+    mount.source = m.source;
+    mount.options.clear();
+    mount.lowers = lowers->second;
+    for (const std::string& option : m.options) {
+      if (absl::StartsWith(option, kSubPathOption)) {
+        mount.sub_path = option.substr(strlen(kSubPathOption));
+      }
+    }
+    plan_.mounts.push_back(std::move(mount));
     return absl::OkStatus();
   }
 

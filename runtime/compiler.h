@@ -6,6 +6,7 @@
 #define BERTH_RUNTIME_COMPILER_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,9 @@ struct CompileInput {
   std::string upper;
   std::string work;
   std::string overlay_options;
+
+  // By destination: what mounts of kLayersType are made of, topmost first, at least two.
+  std::map<std::string, std::vector<std::string>> layers;
 
   // From CgroupHost::Directories: joined in this order, and shown by mounts of type cgroup.
   std::vector<CgroupDirectory> cgroups;

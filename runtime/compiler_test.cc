@@ -199,7 +199,7 @@ TEST(MountOptions, TheLastWordCounts) {
   EXPECT_EQ(o.flags, kMountRecursiveAttr | kMountRecursive);
   o = *ParseMountOptions({"size=1k", "mode=755", "defaults"});
   EXPECT_EQ(o.data, "size=1k,mode=755");
-  EXPECT_FALSE(ParseMountOptions({"idmap"}).ok());
+  EXPECT_TRUE(ParseMountOptions({"idmap"})->idmap);
   EXPECT_FALSE(ParseMountOptions({"a=1,b=2"}).ok());
 }
 

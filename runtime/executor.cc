@@ -16,6 +16,7 @@
 #include "runtime/executor_context.h"
 #include "runtime/executor_hop.h"
 #include "runtime/executor_sys.h"
+#include "runtime/executor_userns.h"
 
 namespace berth {
 
@@ -60,8 +61,8 @@ bool Has(const ExecutorContext& c, uint32_t flag) { return (c.plan.flags & flag)
 // end-of-file, and a container must not find a log or a socket.
 void CloseOtherDescriptors(const ExecutorContext& c) {
   const ExecutorInput& in = c.input;
-  int keep[] = {in.status,   in.mount_namespace, in.target,  in.exec_cgroup,
-                in.stdio[0], in.stdio[1],        in.stdio[2]};
+  int keep[] = {in.status,      in.mount_namespace, in.user_namespace, in.target,
+                in.exec_cgroup, in.stdio[0],        in.stdio[1],       in.stdio[2]};
   constexpr int kCount = sizeof keep / sizeof keep[0];
   for (int i = 1; i < kCount; ++i) {
     for (int j = i; j > 0 && keep[j] < keep[j - 1]; --j) {
@@ -178,6 +179,17 @@ void SetRlimits(ExecutorContext& c) {
   }
 }
 
+// What only the host's CAP_SYS_RESOURCE can do, before the user namespace is entered. SetRlimits does the
+// rest, and clamps.
+void RaiseHardLimits(ExecutorContext& c) {
+  for (uint32_t i = 0; i < c.plan.rlimits.count; ++i) {
+    const PlanRlimit& r = PlanTable(c.plan, c.plan.rlimits)[i];
+    uint64_t now[2];
+    if (syscall(__NR_prlimit64, 0, r.resource, nullptr, now) == 0 && r.hard > now[1])
+      SetLimit(r.resource, now[0], r.hard);
+  }
+}
+
 void SetHostname(ExecutorContext& c) {
   if (!Has(c, kPlanNewUts)) return;
   const char* host = c.String(c.plan.hostname);
@@ -199,15 +211,22 @@ void FindUser(ExecutorContext& c, int root) {
   if (step != Step::kNone) Fail(c, step);
 }
 
-// Else /dev/stdout is EACCES for other users than root.
+// Else /dev/stdout is EACCES for other users than root. What comes from outside belongs to nobody in a user
+// namespace, so that is given while the process is still outside; a terminal is the container's own.
 void GiveStdioToUser(ExecutorContext& c) {
-  if (c.user.uid == 0) return;
+  const bool terminal = Has(c, kPlanTerminal);
+  if (c.in_userns != terminal && HasUserNamespace(c)) return;
+  uint32_t uid = c.user.uid, gid = c.user.gid;
+  if (!c.in_userns && (!OutsideId(c, c.plan.uid_maps, c.user.uid, &uid) ||
+                       !OutsideId(c, c.plan.gid_maps, c.user.gid, &gid))) {
+    Fail(c, Step::kUid, 1);
+  }
+  if (uid == 0) return;
   for (int fd = 0; fd < 3; ++fd) {
     struct stat st;
     if (fstat(fd, &st) != 0) Fail(c, Step::kStdio, 3);
-    const bool terminal = Has(c, kPlanTerminal);
     if (!terminal && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) continue;
-    if (fchown(fd, c.user.uid, terminal ? st.st_gid : c.user.gid) != 0) Fail(c, Step::kStdio, 3);
+    if (fchown(fd, uid, terminal ? st.st_gid : gid) != 0) Fail(c, Step::kStdio, 3);
   }
 }
 
@@ -253,7 +272,7 @@ uint64_t PermittedNow(const ExecutorContext& c) {
 }
 
 void DropBoundingSet(const ExecutorContext& c) {
-  const uint64_t drop = c.input.bounding & ~c.plan.capabilities.bounding;
+  const uint64_t drop = c.bounding & ~c.plan.capabilities.bounding;
   for (unsigned cap = 0; cap < 64; ++cap) {
     if ((drop >> cap & 1) != 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0)
       Fail(c, Step::kCapabilities, cap);
@@ -267,6 +286,7 @@ void BecomeUser(const ExecutorContext& c) {
   if (syscall(__NR_setresgid, user.gid, user.gid, user.gid) != 0) Fail(c, Step::kGroups, 1);
   if (syscall(__NR_setresuid, user.uid, user.uid, user.uid) != 0) Fail(c, Step::kUid);
   if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) Fail(c, Step::kCapabilities, 2);
+  if (c.in_userns) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // see executor_userns.h
 }
 
 void InstallFilter(const ExecutorContext& c) {
@@ -283,7 +303,7 @@ void InstallFilter(const ExecutorContext& c) {
 void SetFinalCapabilities(const ExecutorContext& c, uint64_t have) {
   const PlanCapabilities& want = c.plan.capabilities;
   const uint64_t permitted = want.permitted & have;
-  const uint64_t inheritable = want.inheritable & c.input.bounding;
+  const uint64_t inheritable = want.inheritable & c.bounding;
   // Beyond the permitted set, inheritable ones can be added only while they are permitted (capset(2)).
   if (!SetCapabilities(want.effective & permitted, permitted, inheritable & have))
     Fail(c, Step::kCapabilities, 3);
@@ -398,6 +418,17 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
 
 // ---- the two flows ----
 
+// All that has to be done outside of the user namespace. Returns in the container's init.
+void CrossIntoUserNamespace(ExecutorContext& c) {
+  GiveStdioToUser(c);
+  RaiseHardLimits(c);
+  if (Has(c, kPlanTerminal)) MakeConsole(c);
+  SealMounts(c);
+  EnterUserNamespace(c);
+  UnshareCgroupNamespace(c);
+  AttachMounts(c);
+}
+
 [[noreturn]] void StartContainer(ExecutorContext& c) {
   // In the host's namespaces, with all privileges.
   CloseOtherDescriptors(c);
@@ -408,6 +439,8 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   OpenMountSources(c);
   // In the container's.
   EnterMountNamespace(c);
+  const bool userns = HasUserNamespace(c);
+  if (userns) MakeFilesAsMappedRoot(c);
   UnshareCgroupNamespace(c);
   SetHostname(c);
   AttachRootfs(c);
@@ -418,10 +451,11 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   MakeWorkingDirectory(c);
   FindUser(c, c.rootfs);
   ArrangeStdio(c);
+  if (userns) CrossIntoUserNamespace(c);
   if (Has(c, kPlanTerminal)) OpenTerminal(c, true);
   if (!c.input.hop) BecomeSessionLeader(c);
   ProtectPaths(c);
-  SealMounts(c);
+  if (!userns) SealMounts(c);
   PivotRoot(c);
   SetRlimits(c);
   GiveStdioToUser(c);
@@ -443,6 +477,11 @@ void EnterWorkingDirectory(const ExecutorContext& c, bool as_root) {
   if (sys::SetNs(c.input.target, namespaces) != 0) Fail(c, Step::kJoinNamespaces);
   FindUser(c, AT_FDCWD);  // root and working directory are the container's now
   ArrangeStdio(c);
+  if (HasUserNamespace(c)) {
+    GiveStdioToUser(c);
+    RaiseHardLimits(c);
+    BecomeUserNamespaceRoot(c);
+  }
   if (Has(c, kPlanTerminal)) OpenTerminal(c, false);
   if (!c.input.hop) BecomeSessionLeader(c);
   SetRlimits(c);
@@ -463,7 +502,7 @@ void Execute(const ExecutorInput& input) {
 int CloneProcess(uint64_t flags, int cgroup, int* pidfd) {
   struct clone_args args = {};
   args.flags = flags;
-  args.exit_signal = SIGCHLD;
+  args.exit_signal = (flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD;
   if (pidfd != nullptr) {
     args.flags |= CLONE_PIDFD;
     args.pidfd = reinterpret_cast<uint64_t>(pidfd);

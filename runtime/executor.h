@@ -7,7 +7,8 @@
 //   process → supervisor   ExecutorReport kTerminal (with the master by SCM_RIGHTS), then kReady (a
 //                          container waits at its gate), or kFailed at any time; end-of-file after the
 //                          gate means that execve succeeded. With a hop, kHopped comes before that, with
-//                          the pid and pidfd of the process that takes over, a child of the supervisor too
+//                          the pid and pidfd of the process that takes over, a child of the supervisor too;
+//                          with a user namespace and a PID namespace of its own it comes before kReady
 //   supervisor → process   one byte opens the gate; end-of-file at the gate ends the process
 #ifndef BERTH_RUNTIME_EXECUTOR_H_
 #define BERTH_RUNTIME_EXECUTOR_H_
@@ -57,10 +58,14 @@ enum class Step : uint32_t {
   kUid,     // setresuid
   kNoNewPrivs,
   kSeccomp,
-  kCwd,         // chdir
-  kExecve,      // argv[0]
-  kHop,         // entering a PID namespace that others are in
-  kSupervisor,  // anything on the keeper's side: memory, descriptors, its own tables
+  kCwd,            // chdir
+  kExecve,         // argv[0]
+  kHop,            // entering a PID namespace that others are in
+  kSupervisor,     // anything on the keeper's side: memory, descriptors, its own tables
+  kUserNamespace,  // entering it, or becoming its root
+  kLayerIdMap,     // index: as kOverlay
+  kMountIdMap,     // index: mounts
+  kMountSubPath,   // index: mounts
 };
 
 struct Failure {
@@ -88,6 +93,10 @@ struct ExecutorInput {
   // A container: the tiny mount namespace, whose root has the empty directories /rootfs, /shm (the pod's
   // shared memory), /proc (of the pod's PID namespace, if it shares one) and /l/0 ... /l/511, /u (for overlay on kernels before 6.5).
   int mount_namespace = -1;
+  // The pod's user namespace, if the plan has id maps. The tiny mount namespace has a procfs at /proc then,
+  // of any PID namespace, with nothing mounted below: a kernel lets nobody mount proc in a user namespace
+  // who can't see all of one already (mnt_already_visible).
+  int user_namespace = -1;
   int target = -1;   // an exec: pidfd of the container's init; a hop: of one in the PID namespace
   bool hop = false;  // enter the PID namespace of `target` last, with nothing to take (kPlanHop)
   int exec_cgroup = -1;            // an exec: O_PATH descriptor of its own sub-cgroup, or -1
@@ -99,11 +108,11 @@ struct ExecutorInput {
 };
 
 // Carries the plan out and does not return. The caller has just cloned the process (without CLONE_VM), with
-// CLONE_NEWPID where the plan has PidMode::kOwn.
+// CLONE_NEWPID where the plan has PidMode::kOwn and no user namespace.
 [[noreturn]] void Execute(const ExecutorInput& input);
 
 // clone3 without CLONE_VM: 0 in the child, the pid in the parent, -errno. `cgroup` (or -1): a v2 cgroup for
-// CLONE_INTO_CGROUP (5.7).
+// CLONE_INTO_CGROUP (5.7). With CLONE_PARENT the child's end is signalled as the caller's.
 int CloneProcess(uint64_t flags, int cgroup, int* pidfd);
 
 // The calling process' bounding set.

@@ -17,6 +17,7 @@
 #include "runtime/executor_new_mount.h"
 #include "runtime/executor_paths.h"
 #include "runtime/executor_sys.h"
+#include "runtime/executor_userns.h"
 
 #ifndef PIDFD_GET_PID_NAMESPACE
 #define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)  // 6.11
@@ -79,6 +80,7 @@ int CreateMount(ExecutorContext& c, const PlanMount& m) {
       return fd;
     }
     case MountKind::kBind:
+    case MountKind::kLayers:
       break;
   }
   errno = EINVAL;
@@ -94,25 +96,55 @@ void RefuseHiddenProc(ExecutorContext& c, const PlanMount& m, int target, uint32
 }
 
 bool SourceIsDirectory(const PlanMount& m, int source) {
-  if (m.kind != MountKind::kBind) return !Has(m.flags, kMountTargetIsFile);
+  if (m.kind != MountKind::kBind && m.kind != MountKind::kLayers)
+    return !Has(m.flags, kMountTargetIsFile);
   struct stat st;
   return fstatat(source, "", &st, AT_EMPTY_PATH) == 0 && S_ISDIR(st.st_mode);
 }
 
+// What the user namespace's own root has to mount, or mounts on.
+bool IsUserNamespaceOwn(const ExecutorContext& c, const PlanMount& m) {
+  return m.kind == MountKind::kDevpts ||
+         (m.kind == MountKind::kProc && c.plan.pid_mode != PidMode::kNode);
+}
+
+bool IsBelow(const char* path, const char* parent) {
+  const size_t n = strlen(parent);
+  return strncmp(path, parent, n) == 0 && path[n] == '/';
+}
+
+bool IsBelowUserNamespaceOwn(const ExecutorContext& c, uint32_t i) {
+  const PlanMount* mounts = PlanTable(c.plan, c.plan.mounts);
+  for (uint32_t j = 0; j < i; ++j) {
+    if (IsUserNamespaceOwn(c, mounts[j]) &&
+        IsBelow(c.String(mounts[i].target), c.String(mounts[j].target)))
+      return true;
+  }
+  return false;
+}
+
+int MountSource(ExecutorContext& c, const PlanMount& m, uint32_t i) {
+  if (m.kind == MountKind::kBind) return c.sources[i];
+  if (m.kind == MountKind::kLayers) return LayersMount(c, m, c.sources[i], i);
+  return CreateMount(c, m);
+}
+
+uint64_t TargetResolve(const PlanMount& m) {
+  // A link at /proc or /sys in the image would put them elsewhere, and unmasked (CVE-2019-19921).
+  return m.kind == MountKind::kProc || m.kind == MountKind::kSysfs ? RESOLVE_NO_SYMLINKS : 0;
+}
+
 void AttachMount(ExecutorContext& c, const PlanMount& m, uint32_t i) {
   if (Has(m.flags, kMountCopyUp)) Fail(c, Step::kMountCreate, i, EOPNOTSUPP);
-  int source = c.sources[i];
-  if (m.kind == MountKind::kBind && source < 0) return;  // optional, and missing
-  if (m.kind != MountKind::kBind) source = CreateMount(c, m);
+  if (m.kind == MountKind::kBind && c.sources[i] < 0) return;  // optional, and missing
+  const int source = MountSource(c, m, i);
   if (source < 0) Fail(c, Step::kMountCreate, i);
   if (m.kind != MountKind::kBind && (m.propagation & ~kMountPrivate) != 0 &&
       sys::MountSetattr(source, "", 0, 0, 0, m.propagation) != 0)
     Fail(c, Step::kMountAttributes, i);
 
-  // A link at /proc or /sys in the image would put them elsewhere, and unmasked (CVE-2019-19921).
-  const bool strict = m.kind == MountKind::kProc || m.kind == MountKind::kSysfs;
   const Make make = SourceIsDirectory(m, source) ? Make::kDirectory : Make::kFile;
-  const int target = OpenTarget(c, c.String(m.target), make, strict ? RESOLVE_NO_SYMLINKS : 0);
+  const int target = OpenTarget(c, c.String(m.target), make, TargetResolve(m));
   if (target < 0) Fail(c, Step::kMountTarget, i);
   if (m.kind != MountKind::kProc) RefuseHiddenProc(c, m, target, i);
   if (sys::MoveMount(source, target, "") != 0) Fail(c, Step::kMountAttach, i);
@@ -128,6 +160,19 @@ void AttachMount(ExecutorContext& c, const PlanMount& m, uint32_t i) {
   } else {
     close(source);
   }
+}
+
+// Detached still, as the kernel demands (mount_setattr(2)). Neighbours mostly share their map.
+void IdMapSource(ExecutorContext& c, const PlanMount& m, int fd, uint32_t i) {
+  static uint32_t last = 0;
+  static int userns = -1;
+  if (m.id_map != last) {
+    if (userns >= 0) close(userns);
+    userns = MountIdMap(c, m.id_map - 1);
+    last = m.id_map;
+  }
+  if (userns < 0 || !IdMapMount(fd, userns, Has(m.flags, kMountRecursiveIdMap)))
+    Fail(c, Step::kMountIdMap, i);
 }
 
 }  // namespace
@@ -148,6 +193,7 @@ void OpenMountSources(ExecutorContext& c) {
   for (uint32_t i = 0; i < c.plan.mounts.count; ++i) {
     const PlanMount& m = mounts[i];
     c.sources[i] = -1;
+    if (m.kind == MountKind::kLayers) c.sources[i] = OpenLayersMount(c, m, i);
     if (m.kind != MountKind::kBind) continue;
     const unsigned recursive = Has(m.flags, kMountRecursive) ? AT_RECURSIVE : 0;
     const int fd = sys::OpenTree(AT_FDCWD, c.String(m.source), OPEN_TREE_CLONE | recursive);
@@ -164,6 +210,7 @@ void OpenMountSources(ExecutorContext& c) {
          sys::MountSetattr(fd, "", 0, m.attr_set, m.attr_clear, 0) != 0)) {
       Fail(c, Step::kMountAttributes, i);
     }
+    if (m.id_map != 0) IdMapSource(c, m, fd, i);
     c.sources[i] = fd;
   }
 }
@@ -175,7 +222,26 @@ void EnterMountNamespace(ExecutorContext& c) {
 
 void AttachMounts(ExecutorContext& c) {
   for (uint32_t i = 0; i < c.plan.mounts.count; ++i) {
-    AttachMount(c, PlanTable(c.plan, c.plan.mounts)[i], i);
+    const PlanMount& m = PlanTable(c.plan, c.plan.mounts)[i];
+    if (!HasUserNamespace(c)) {
+      AttachMount(c, m, i);
+      continue;
+    }
+    const bool own = IsUserNamespaceOwn(c, m);
+    if (own || IsBelowUserNamespaceOwn(c, i)) {
+      if (c.in_userns) {
+        AttachMount(c, m, i);
+        continue;
+      }
+      // Its place is made now: / may be read-only then. An image's layers are out of its reach.
+      if (m.kind == MountKind::kLayers) Fail(c, Step::kMountTarget, i, EOPNOTSUPP);
+      const int target =
+          own ? OpenTarget(c, c.String(m.target), Make::kDirectory, TargetResolve(m)) : -1;
+      if (own && target < 0) Fail(c, Step::kMountTarget, i);
+      if (target >= 0) close(target);
+    } else if (!c.in_userns) {
+      AttachMount(c, m, i);
+    }
   }
 }
 

@@ -82,10 +82,11 @@ void ProtectPaths(ExecutorContext& c) {
 
 void SealMounts(ExecutorContext& c) {
   for (uint32_t i = 0; i < c.plan.mounts.count; ++i) {
-    if (c.sources[i] < 0) continue;
+    if (c.sources[i] < 0 || PlanTable(c.plan, c.plan.mounts)[i].kind != MountKind::kTmpfs) continue;
     if (sys::MountSetattr(c.sources[i], "", 0, MOUNT_ATTR_RDONLY, 0, 0) != 0)
       Fail(c, Step::kReadonlyMount, i);
     close(c.sources[i]);
+    c.sources[i] = -1;
   }
   if ((c.plan.flags & kPlanReadonlyRootfs) != 0 &&
       sys::MountSetattr(c.rootfs, "", 0, MOUNT_ATTR_RDONLY, 0, 0) != 0) {

@@ -46,8 +46,9 @@ inline int FsMount(int fs, unsigned attr) {
   return syscall(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attr);
 }
 inline int MountSetattr(int fd, const char* path, unsigned flags, uint64_t set, uint64_t clear,
-                        uint64_t propagation) {
+                        uint64_t propagation, int userns = 0) {
   struct mount_attr attr = {};
+  attr.userns_fd = static_cast<uint64_t>(userns);
   attr.attr_set = set;
   attr.attr_clr = clear;
   attr.propagation = propagation;

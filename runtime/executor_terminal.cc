@@ -52,6 +52,12 @@ void AttachConsole(ExecutorContext& c, unsigned number) {
 
 }  // namespace
 
+void MakeConsole(ExecutorContext& c) {
+  const int target = OpenTarget(c, "/dev/console", Make::kFile);
+  if (target < 0) Fail(c, Step::kTerminal, 8);
+  close(target);
+}
+
 // The terminal is one of the container's own devpts, so /dev/pts/N exists for it inside; the master goes to
 // the supervisor.
 void OpenTerminal(ExecutorContext& c, bool attach_console) {

@@ -35,6 +35,7 @@
 #include "base/ids.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "runtime/plan.h"
 
 namespace berth {
 
@@ -48,6 +49,10 @@ struct KeeperOptions {
   bool new_net = false;
   bool new_ipc = false;
   bool new_uts = false;
+  // A user namespace of the pod's own, which owns the new ones above. Both or none; 0 is mapped in each.
+  // Kernel 5.19.
+  std::vector<PlanIdMap> uid_maps;
+  std::vector<PlanIdMap> gid_maps;
   bool shared_pid = false;  // starts a pod init: PID 1 of the pod's shared PID namespace
   std::string hostname;     // with new_uts
   std::string domainname;

@@ -144,6 +144,15 @@ std::string Sentence(const Names& n, const Failure& f) {
       return absl::StrCat("execute ", n.Program());
     case Step::kHop:
       return absl::StrCat("enter the PID namespace (", f.index, ")");
+    case Step::kUserNamespace:
+      return absl::StrCat("enter the pod's user namespace (", f.index, ")");
+    case Step::kLayerIdMap:
+      return absl::StrCat("id-map the layer ", n.Layer());
+    case Step::kMountIdMap:
+      return absl::StrCat(n.Mount(), ": id-map it",
+                          f.error == EINVAL ? " (its file system may not support that)" : "");
+    case Step::kMountSubPath:
+      return absl::StrCat(n.Mount(), ": open sub-path ", n.At(&Plan::mounts, &PlanMount::sub_path));
     case Step::kSupervisor:
     case Step::kNone:
       break;

@@ -96,6 +96,22 @@ absl::StatusOr<UniqueFd> MakeTinyNamespace() {
   return ns;
 }
 
+// As uid_map and gid_map take it (user_namespaces(7)).
+std::string IdMapText(const std::vector<PlanIdMap>& maps) {
+  std::string text;
+  for (const PlanIdMap& m : maps) {
+    absl::StrAppend(&text, m.inside, " ", m.outside, " ", m.count, "\n");
+  }
+  return text;
+}
+
+uint32_t MappedRoot(const std::vector<PlanIdMap>& maps) {
+  for (const PlanIdMap& m : maps) {
+    if (m.inside == 0) return m.outside;
+  }
+  return 0;
+}
+
 absl::StatusOr<std::string> EncodeParameters(const KeeperOptions& options,
                                              const std::vector<std::string>& cgroups) {
   KeeperParameters p{};
@@ -105,8 +121,11 @@ absl::StatusOr<std::string> EncodeParameters(const KeeperOptions& options,
             (options.new_net && options.netns_path.empty() ? uint32_t{kSetupNewNet} : 0u) |
             (options.new_ipc ? uint32_t{kSetupNewIpc} : 0u) |
             (options.new_uts ? uint32_t{kSetupNewUts} : 0u) |
-            (options.shared_pid ? uint32_t{kSetupPodInit} : 0u);
+            (options.shared_pid ? uint32_t{kSetupPodInit} : 0u) |
+            (!options.uid_maps.empty() ? uint32_t{kSetupNewUser} : 0u);
   p.oom_score_adj = options.oom_score_adj;
+  p.root_uid = MappedRoot(options.uid_maps);
+  p.root_gid = MappedRoot(options.gid_maps);
   p.shm_size = options.shm_size;
   p.cgroups = cgroups.size();
   p.pod_cgroups = options.shared_pid ? options.pod_cgroups.size() : 0;
@@ -115,6 +134,8 @@ absl::StatusOr<std::string> EncodeParameters(const KeeperOptions& options,
   auto add = [&strings](const std::string& s) { strings.append(s.data(), s.size() + 1); };
   add(options.hostname);
   add(options.domainname);
+  add(IdMapText(options.uid_maps));
+  add(IdMapText(options.gid_maps));
   for (const std::string& s : cgroups) add(s);
   if (options.shared_pid) {
     for (const std::string& s : options.pod_cgroups) add(s);
@@ -140,6 +161,9 @@ absl::Status SetupStatus(const KeeperOptions& options, const std::vector<std::st
       break;
     case SetupStep::kUnshare:
       what = "unshare the pod's namespaces";
+      break;
+    case SetupStep::kUserNamespace:
+      what = "make the pod's user namespace";
       break;
     case SetupStep::kHostname:
       what = absl::StrCat("set host name ", options.hostname);

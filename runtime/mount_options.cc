@@ -82,8 +82,12 @@ absl::StatusOr<MountOptions> ParseMountOptions(const std::vector<std::string>& o
       out.flags |= kMountCopyUp;
       continue;
     }
-    if (option == "unbindable" || option == "runbindable" || option == "idmap" ||
-        option == "ridmap") {
+    if (option == "idmap" || option == "ridmap") {
+      out.idmap = true;
+      if (option == "ridmap") out.flags |= kMountRecursiveIdMap;
+      continue;
+    }
+    if (option == "unbindable" || option == "runbindable") {
       return absl::UnimplementedError(absl::StrCat("options: ", option, " is not supported"));
     }
     if (IsIgnored(option)) continue;

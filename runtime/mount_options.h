@@ -13,8 +13,14 @@ namespace berth {
 // The mount type of a pod's shared /dev/shm, which its keeper holds.
 inline constexpr char kPodShmType[] = "berth.pod-shm";
 
+// The mount type of an image volume: a read-only overlay of the image's layers (CompileInput::layers), or of
+// what stands at the option's path in it.
+inline constexpr char kLayersType[] = "berth.layers";
+inline constexpr char kSubPathOption[] = "berth.subpath=";
+
 struct MountOptions {
   bool bind = false;
+  bool idmap = false;
   uint64_t attr_set = 0;     // MOUNT_ATTR_*
   uint64_t attr_clear = 0;   // what "rw", "suid", "exec" … undo
   uint32_t propagation = 0;  // MS_PRIVATE, MS_SLAVE, MS_SHARED; 0: not said
@@ -22,8 +28,8 @@ struct MountOptions {
   std::string data;          // the file system's own, by commas
 };
 
-// A later option overrides an earlier one. Unimplemented for idmap and unbindable, InvalidArgument for
-// one with a comma.
+// A later option overrides an earlier one. Unimplemented for unbindable, InvalidArgument for one with a
+// comma.
 absl::StatusOr<MountOptions> ParseMountOptions(const std::vector<std::string>& options);
 
 }  // namespace berth

@@ -50,8 +50,62 @@ bool RelativeKey(const char* path) {  // no leading slash, no .. component
   return true;
 }
 
-bool MountIsValid(const Validator& v, const PlanMount& m) {
-  if (static_cast<uint32_t>(m.kind) > static_cast<uint32_t>(MountKind::kOther)) return false;
+// Ids don't wrap, nothing is mapped twice (a kernel refuses that, too), and the text that the kernel takes
+// stays below a page.
+bool IdMapIsValid(const Validator& v, const char* base, Table<PlanIdMap> maps) {
+  constexpr uint64_t kLine = 33;  // three numbers of ten digits, two spaces, a newline
+  const auto overlap = [](uint64_t a, uint64_t b, uint64_t a_count, uint64_t b_count) {
+    return a < b + b_count && b < a + a_count;
+  };
+  if (maps.count * kLine >= 4096) return false;
+  const PlanIdMap* all = reinterpret_cast<const PlanIdMap*>(base + maps.offset);
+  uint32_t index = 0;
+  return v.Each(maps, kMaxPlanIdMaps, [&](const PlanIdMap& m) {
+    // 0xffffffff is no id.
+    if (m.count == 0 || uint64_t{m.inside} + m.count > 0xffffffffu ||
+        uint64_t{m.outside} + m.count > 0xffffffffu)
+      return false;
+    for (uint32_t i = 0; i < index; ++i) {
+      if (overlap(all[i].inside, m.inside, all[i].count, m.count) ||
+          overlap(all[i].outside, m.outside, all[i].count, m.count))
+        return false;
+    }
+    ++index;
+    return true;
+  });
+}
+
+const char* CheckIdMaps(const Validator& v, const Plan& plan, const char* base) {
+  const auto maps_root = [&](Table<PlanIdMap> maps) {
+    const PlanIdMap* all = reinterpret_cast<const PlanIdMap*>(base + maps.offset);
+    for (uint32_t i = 0; i < maps.count; ++i) {
+      if (all[i].inside == 0) return true;
+    }
+    return false;
+  };
+  if ((plan.uid_maps.count == 0) != (plan.gid_maps.count == 0)) return "gid_maps";
+  if (!IdMapIsValid(v, base, plan.uid_maps)) return "uid_maps";
+  if (!IdMapIsValid(v, base, plan.gid_maps)) return "gid_maps";
+  if (plan.uid_maps.count != 0 && !maps_root(plan.uid_maps)) return "uid_maps";
+  if (plan.gid_maps.count != 0 && !maps_root(plan.gid_maps)) return "gid_maps";
+  if (!v.Each(plan.id_maps, kMaxPlanMounts, [&](const PlanMountIdMap& m) {
+        return m.uids.count != 0 && m.gids.count != 0 && IdMapIsValid(v, base, m.uids) &&
+               IdMapIsValid(v, base, m.gids);
+      }))
+    return "id_maps";
+  return nullptr;
+}
+
+bool MountIsValid(const Validator& v, const Plan& plan, const PlanMount& m) {
+  if (static_cast<uint32_t>(m.kind) > static_cast<uint32_t>(MountKind::kLayers)) return false;
+  if (m.kind != MountKind::kBind && m.id_map != 0) return false;
+  if (m.id_map > plan.id_maps.count) return false;
+  if (m.kind != MountKind::kLayers) {
+    if (m.lowers.count != 0 || m.sub_path != 0) return false;
+  } else if (m.lowers.count < 2 || !v.Optional(m.sub_path) ||
+             !v.Each(m.lowers, kMaxPlanLowers, [&](Str s) { return v.Path(s); })) {
+    return false;
+  }
   if (!v.Path(m.target) || !v.Optional(m.options)) return false;
   if (m.kind == MountKind::kBind) return v.Path(m.source);
   if (m.kind == MountKind::kOther) return v.Required(m.source);
@@ -83,7 +137,6 @@ const char* ValidatePlan(const void* data, size_t size) {
   if (plan.version != kPlanVersion) return "version";
   if (plan.size != size) return "size";
   const Validator v(base, plan.size);
-  const uint32_t many = kMaxPlanSize;
 
   if (static_cast<uint32_t>(plan.pid_mode) > static_cast<uint32_t>(PidMode::kTarget))
     return "pid_mode";
@@ -92,8 +145,13 @@ const char* ValidatePlan(const void* data, size_t size) {
   if (!v.Each(plan.cgroups, 64, [&](const PlanCgroup& c) { return v.Path(c.path); }))
     return "cgroups";
   if (const char* field = CheckRootfs(v, plan)) return field;
-  if (!v.Each(plan.mounts, kMaxPlanMounts, [&](const PlanMount& m) { return MountIsValid(v, m); }))
+  if (!v.Each(plan.mounts, kMaxPlanMounts,
+              [&](const PlanMount& m) { return MountIsValid(v, plan, m); }))
     return "mounts";
+  uint64_t layers = plan.rootfs.lowers.count;
+  for (uint32_t i = 0; i < plan.mounts.count; ++i)
+    layers += PlanTable(plan, plan.mounts)[i].lowers.count;
+  if (layers > kMaxPlanLayers) return "mounts";
   if (!v.Each(plan.devices, 4096, [&](const PlanDevice& d) { return v.Path(d.path); }))
     return "devices";
   if (!v.Each(plan.symlinks, 4096,
@@ -119,9 +177,7 @@ const char* ValidatePlan(const void* data, size_t size) {
     return "argv";
   if (!v.Required(PlanTable(plan, plan.argv)[0])) return "argv";
   if (!v.Each(plan.envp, kMaxPlanStrings, [&](Str s) { return v.Required(s); })) return "envp";
-  if (!v.Bounds(plan.uid_maps, many)) return "uid_maps";
-  if (!v.Bounds(plan.gid_maps, many)) return "gid_maps";
-  return nullptr;
+  return CheckIdMaps(v, plan, base);
 }
 
 }  // namespace berth

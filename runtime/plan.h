@@ -19,11 +19,14 @@
 namespace berth {
 
 inline constexpr uint32_t kPlanMagic = 0x4e4c5042;  // "BPLN"
-inline constexpr uint32_t kPlanVersion = 1;
+inline constexpr uint32_t kPlanVersion = 2;
 inline constexpr uint32_t kMaxPlanSize = 4u << 20;
 // Bounds that the executor's fixed buffers rely on; ValidatePlan enforces them.
 inline constexpr uint32_t kMaxPlanMounts = 1024;
 inline constexpr uint32_t kMaxPlanLowers = 500;  // overlayfs: OVL_MAX_STACK
+inline constexpr uint32_t kMaxPlanLayers =
+    1024;  // lowers of the root file system and of all kLayers mounts
+inline constexpr uint32_t kMaxPlanIdMaps = 340;  // UID_GID_MAP_MAX_EXTENTS (4.15)
 inline constexpr uint32_t kMaxPlanGroups = 1024;
 inline constexpr uint32_t kMaxPlanStrings = 65536;  // argv and envp, each
 inline constexpr uint32_t kMaxPlanFilter = 4096;    // BPF_MAXINSNS
@@ -107,14 +110,16 @@ enum class MountKind : uint32_t {
   kCgroup2 = 7,
   kPodShm = 8,  // the pod's /dev/shm, that its keeper holds
   kOther = 9,   // source: "TYPE" for fsopen, as "hugetlbfs"; options as usual, `source=` among them
+  kLayers = 10,  // a read-only overlay of `lowers`, or what is at `sub_path` in it
 };
 
 enum MountFlag : uint32_t {
-  kMountRecursive = 1u << 0,      // rbind
-  kMountRecursiveAttr = 1u << 1,  // attr_set and attr_clear go to all mounts below, too (rro)
-  kMountCopyUp = 1u << 2,         // kTmpfs: tmpcopyup (the executor refuses it for now: ENOTSUP)
-  kMountOptional = 1u << 3,       // kBind: leave it out if the source does not exist
-  kMountTargetIsFile = 1u << 4,   // kind kOther only; for kBind the source decides
+  kMountRecursive = 1u << 0,       // rbind
+  kMountRecursiveAttr = 1u << 1,   // attr_set and attr_clear go to all mounts below, too (rro)
+  kMountCopyUp = 1u << 2,          // kTmpfs: tmpcopyup (the executor refuses it for now: ENOTSUP)
+  kMountOptional = 1u << 3,        // kBind: leave it out if the source does not exist
+  kMountTargetIsFile = 1u << 4,    // kind kOther only; for kBind the source decides
+  kMountRecursiveIdMap = 1u << 5,  // kBind: the mounts below it are id-mapped, too
 };
 
 // One mount, made in the table's order. A missing target is made, as a directory, or as a file if the
@@ -130,6 +135,11 @@ struct PlanMount {
   uint64_t attr_set;     // MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC, _NOATIME ...
   uint64_t
       attr_clear;  // (MOUNT_ATTR__ATIME is added by the executor when attr_set has an atime bit)
+  // kBind: 1 + which of Plan::id_maps its files are seen through; 0: as they are. Not what is mounted below
+  // it, unless kMountRecursiveIdMap.
+  uint32_t id_map;
+  Str sub_path;  // kLayers: resolved beneath the image's root, without a leading slash; must exist
+  Table<Str> lowers;  // kLayers: topmost first, at least two; absolute host paths
 };
 
 // A node made with mknod in /dev (or wherever `path` says) after the mounts.
@@ -201,6 +211,12 @@ struct PlanIdMap {
   uint32_t count;
 };
 
+// Of a mount: what is `inside` on the disk is seen as `outside` of the host (mount_setattr(2), "ID mappings").
+struct PlanMountIdMap {
+  Table<PlanIdMap> uids;
+  Table<PlanIdMap> gids;
+};
+
 inline constexpr int32_t kOomScoreUnset = 0x7fffffff;
 
 struct Plan {
@@ -238,16 +254,20 @@ struct Plan {
   Table<Str> argv;  // at least one
   Table<Str> envp;  // `NAME=value`; HOME is added from /etc/passwd if it is not there
 
-  Table<PlanIdMap> uid_maps;  // user namespaces: empty for now
+  // The pod's user namespace, which its keeper made and the process enters; both empty: the host's. 0 is
+  // mapped. The root file system is seen through it, too: an overlay's lowers are id-mapped, its upper has
+  // the host's ids.
+  Table<PlanIdMap> uid_maps;
   Table<PlanIdMap> gid_maps;
+  Table<PlanMountIdMap> id_maps;  // for PlanMount::id_map
 };
 
-static_assert(sizeof(PlanCgroup) == 8 && sizeof(PlanRootfs) == 32 && sizeof(PlanMount) == 40);
+static_assert(sizeof(PlanCgroup) == 8 && sizeof(PlanRootfs) == 32 && sizeof(PlanMount) == 56);
 static_assert(sizeof(PlanDevice) == 24 && sizeof(PlanSymlink) == 8 && sizeof(PlanSysctl) == 8);
 static_assert(sizeof(PlanRlimit) == 24 && sizeof(PlanCapabilities) == 40);
 static_assert(sizeof(PlanFilterInstruction) == 8 && sizeof(PlanUser) == 32 &&
-              sizeof(PlanIdMap) == 12);
-static_assert(offsetof(Plan, capabilities) % 8 == 0 && sizeof(Plan) == 264);
+              sizeof(PlanIdMap) == 12 && sizeof(PlanMountIdMap) == 16);
+static_assert(offsetof(Plan, capabilities) % 8 == 0 && sizeof(Plan) == 272);
 static_assert(__is_trivially_copyable(Plan) && __is_standard_layout(Plan));
 
 // OK, or the name of the field that is wrong (a static string). Survives any bytes; `data` must be
@@ -259,6 +279,7 @@ const char* ValidatePlan(const void* data, size_t size);  // nullptr: valid
 inline const char* PlanString(const Plan& plan, Str offset) {
   return offset == 0 ? nullptr : reinterpret_cast<const char*>(&plan) + offset;
 }
+inline bool PlanHasUserNamespace(const Plan& plan) { return plan.uid_maps.count != 0; }
 template <typename T>
 const T* PlanTable(const Plan& plan, Table<T> table) {
   return reinterpret_cast<const T*>(reinterpret_cast<const char*>(&plan) + table.offset);

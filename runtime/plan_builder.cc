@@ -79,8 +79,17 @@ absl::StatusOr<std::string> BuildPlan(const PlanContents& c) {
                  .lowers = w.AddStrings(c.lowers),
                  .options = w.Add(c.overlay_options)};
   plan.mounts = w.AddEach(c.mounts, [&](const auto& m) {
-    return PlanMount{m.kind,           m.flags,       w.Add(m.source), w.Add(m.target),
-                     w.Add(m.options), m.propagation, m.attr_set,      m.attr_clear};
+    return PlanMount{m.kind,
+                     m.flags,
+                     w.Add(m.source),
+                     w.Add(m.target),
+                     w.Add(m.options),
+                     m.propagation,
+                     m.attr_set,
+                     m.attr_clear,
+                     m.id_map,
+                     w.Add(m.sub_path),
+                     w.AddStrings(m.lowers)};
   });
   plan.devices = w.AddEach(c.devices, [&](const auto& d) {
     return PlanDevice{w.Add(d.path), d.mode, d.major, d.minor, d.uid, d.gid};
@@ -114,6 +123,8 @@ absl::StatusOr<std::string> BuildPlan(const PlanContents& c) {
   plan.envp = w.AddStrings(c.envp);
   plan.uid_maps = w.Add(c.uid_maps);
   plan.gid_maps = w.Add(c.gid_maps);
+  plan.id_maps = w.AddEach(
+      c.id_maps, [&](const auto& m) { return PlanMountIdMap{w.Add(m.uids), w.Add(m.gids)}; });
 
   if (w.has_nul()) return absl::InvalidArgumentError("plan: a string contains a NUL byte");
   std::string bytes = w.Finish(plan);

@@ -36,6 +36,13 @@ struct PlanContents {
     uint64_t attr_clear = 0;
     uint32_t propagation = 0;
     uint32_t flags = 0;  // MountFlag
+    uint32_t id_map = 0;
+    std::string sub_path;
+    std::vector<std::string> lowers;
+  };
+  struct MountIdMap {
+    std::vector<PlanIdMap> uids;
+    std::vector<PlanIdMap> gids;
   };
   struct Device {
     std::string path;
@@ -101,6 +108,7 @@ struct PlanContents {
   std::vector<std::string> envp;
   std::vector<PlanIdMap> uid_maps;
   std::vector<PlanIdMap> gid_maps;
+  std::vector<MountIdMap> id_maps;
 };
 
 // The plan's bytes. InvalidArgument names the field if a string holds a NUL or ValidatePlan refuses the

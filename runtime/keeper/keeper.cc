@@ -225,7 +225,7 @@ int Main() {
   ready.failure.step = static_cast<uint32_t>(SetupStep::kParameters);
   for (int& fd : state.controls) fd = -1;
   state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = -1;
-  state.writer = state.writer_shared = -1;
+  state.writer = state.writer_shared = state.user_namespace = -1;
   errno = EPROTO;
   bool good = n > 0 && ParametersAreValid(parameters, static_cast<size_t>(n));
   // Inherited descriptors at their fixed numbers, and nothing else.

@@ -94,6 +94,8 @@ void FreeExec(Exec& e);
 int CloneIntoPidNamespace(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd);
 // The v2 directory of the plan for CLONE_INTO_CGROUP, or -1.
 int OpenUnifiedCgroup(const Plan& plan);
+// A pod's containers are all in its user namespace, or there is none.
+bool FitsUserNamespace(const Plan& plan);
 bool RetryWithoutCgroup(int error);
 // True if a child is at work; its outcome is answered later.
 bool OnCreate(const KeeperRequest& r, Fds& fds);

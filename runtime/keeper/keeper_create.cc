@@ -35,8 +35,10 @@ int PidNamespaceOf(const Plan& plan, int* error) {
 
 // Whether a container's process stays outside of its PID namespace until the end. In a new one (kOwn) nobody is there yet;
 // in the host's nothing would be hidden from those who may trace.
+// With a user namespace nobody can trace (executor_userns.h).
 bool NeedsHop(const Plan& plan) {
   if ((plan.flags & kPlanHop) == 0 || plan.pid_mode == PidMode::kNode) return false;
+  if (state.user_namespace >= 0) return false;
   if (plan.pid_mode == PidMode::kPod) return true;
   return plan.pid_mode == PidMode::kTarget && ProcTakesPidNamespace();
 }
@@ -64,7 +66,9 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   int error;
   const int pidns = PidNamespaceOf(plan, &error);
   if (error != 0) return -error;
-  const uint64_t flags = (plan.pid_mode == PidMode::kOwn ? CLONE_NEWPID : 0) |
+  // With a user namespace the child makes its PID namespace when it is in there.
+  const bool new_pid = plan.pid_mode == PidMode::kOwn && state.user_namespace < 0;
+  const uint64_t flags = (new_pid ? CLONE_NEWPID : 0) |
                          ((plan.flags & kPlanNewNet) ? CLONE_NEWNET : 0) |
                          ((plan.flags & kPlanNewIpc) ? CLONE_NEWIPC : 0) |
                          ((plan.flags & kPlanNewUts) ? CLONE_NEWUTS : 0);
@@ -81,6 +85,7 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
     input.plan = &plan;
     input.status = child.status;
     input.mount_namespace = state.mount_namespace;
+    input.user_namespace = state.user_namespace;
     input.cgroup2_joined = joined;
     memcpy(input.stdio, child.stdio, sizeof input.stdio);
     input.bounding = state.bounding;
@@ -117,6 +122,10 @@ bool RetryWithoutCgroup(int error) {
   return error == -EBUSY || error == -EOPNOTSUPP || error == -EINVAL || error == -EACCES;
 }
 
+bool FitsUserNamespace(const Plan& plan) {
+  return PlanHasUserNamespace(plan) == (state.user_namespace >= 0);
+}
+
 bool OnCreate(const KeeperRequest& r, Fds& fds) {
   if (FindContainer(r.id) != nullptr) {
     AnswerStep(fds.reply(), Step::kSupervisor, EEXIST);
@@ -129,7 +138,7 @@ bool OnCreate(const KeeperRequest& r, Fds& fds) {
   }
   c->plan = fds.Take();
   const Plan* plan = MapPlan(c->plan);
-  if (plan == nullptr || (plan->flags & kPlanExec) != 0) {
+  if (plan == nullptr || (plan->flags & kPlanExec) != 0 || !FitsUserNamespace(*plan)) {
     AnswerStep(fds.reply(), Step::kSupervisor, EBADMSG);
     UnmapPlan(plan);
     FreeContainer(*c);

@@ -31,7 +31,7 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   if (e == nullptr) return AnswerStep(fds.reply(), Step::kSupervisor, EMFILE);
   e->plan = fds.Take();
   const Plan* plan = MapPlan(e->plan);
-  if (plan == nullptr || (plan->flags & kPlanExec) == 0) {
+  if (plan == nullptr || (plan->flags & kPlanExec) == 0 || !FitsUserNamespace(*plan)) {
     AnswerStep(fds.reply(), Step::kSupervisor, EBADMSG);
     UnmapPlan(plan);
     return FreeExec(*e);
@@ -55,7 +55,8 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   int own_cgroup = OpenExecCgroup(*plan, number, &index, &v2);
   if (own_cgroup >= 0) e->number = number;
   int birth = own_cgroup >= 0 && v2 ? own_cgroup : OpenUnifiedCgroup(*plan);
-  e->hop = plan->pid_mode != PidMode::kNode && ((plan->flags & kPlanHop) != 0 || HasJoiners());
+  e->hop = state.user_namespace < 0 && plan->pid_mode != PidMode::kNode &&
+           ((plan->flags & kPlanHop) != 0 || HasJoiners());
   const int pidns = e->hop || plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
   int pid = CloneIntoPidNamespace(pidns, 0, birth, &e->pidfd);
   const bool joined = birth >= 0 && !RetryWithoutCgroup(pid);
@@ -65,6 +66,7 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
     input.plan = plan;
     input.status = child.status;
     input.target = c->pidfd;
+    input.user_namespace = state.user_namespace;
     input.hop = e->hop;
     input.exec_cgroup = own_cgroup;
     input.exec_cgroup_index = index;

@@ -89,8 +89,9 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
 void ReadHops() {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
-    if (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0 && c.status >= 0)
-      ReadReport(c);
+    const bool hops = (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0) ||
+                      (c.phase == Phase::kCreating && state.user_namespace >= 0);
+    if (hops && c.status >= 0) ReadReport(c);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
     Exec& e = state.execs[i];

@@ -14,7 +14,7 @@ template <typename Function>
 void EachDescriptor(Function f) {
   int* const each3[] = {&state.state_dir,      &state.mount_namespace, &state.own_pidns,
                         &state.pod_init_pidfd, &state.listener,        &state.writer,
-                        &state.writer_shared};
+                        &state.writer_shared,  &state.user_namespace};
   for (int* fd : each3) {
     f(*fd);
   }

@@ -1,6 +1,7 @@
 // What a child reports on its way to execve.
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -82,8 +83,13 @@ void ReadReport(Container& c) {
       c.out = passed;
       continue;
     }
-    if (kind == ReportKind::kHopped && c.phase == Phase::kStarting) {
+    // At the start into a PID namespace, at creation into a user namespace.
+    if (kind == ReportKind::kHopped &&
+        (c.phase == Phase::kStarting ||
+         (c.phase == Phase::kCreating && state.user_namespace >= 0))) {
       OnHopped(c, report, passed);
+      // Whoever was told to go may be gone already.
+      if (c.forgetting) syscall(__NR_pidfd_send_signal, c.pidfd, SIGKILL, nullptr, 0);
       continue;
     }
     Close(passed);

@@ -70,6 +70,7 @@ void OnShutdown(Fds& fds) {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
     if (c.phase == Phase::kCreating || c.phase == Phase::kCreated) {
+      if (c.leader != 0) kill(c.leader, SIGKILL);
       kill(c.pid, SIGKILL);
       waitpid(c.pid, nullptr, 0);  // SIGKILL of a gated process: nothing of it can block
     }

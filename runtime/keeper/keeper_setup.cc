@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "runtime/executor_sys.h"
+#include "runtime/executor_text.h"
 #include "runtime/keeper/state.h"
 
 namespace berth::keeper {
@@ -82,11 +83,47 @@ bool WriteSysctl(const char* name, const char* value) {
   return WriteText(AT_FDCWD, path, value);
 }
 
-// The pod's mount namespace: the tiny one, unshared, with the pod's shared memory at /shm. Containers
-// unshare it in turn. The keeper itself stays in the host's.
+// Attaches the mount of a configured fsopen descriptor, and closes that.
+bool AttachNew(int fs, const char* target) {
+  const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  const bool good = mount >= 0 && sys::MoveMount(mount, AT_FDCWD, target) == 0;
+  const int error = errno;
+  if (mount >= 0) close(mount);
+  close(fs);
+  errno = error;
+  return good;
+}
+
+// Of the caller's PID namespace.
+bool MountProc() {
+  const int fs = sys::FsOpen("proc");
+  return fs >= 0 && sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0 &&
+         AttachNew(fs, "/proc");
+}
+
+bool MountSharedMemory(const KeeperParameters& p) {
+  const int fs = sys::FsOpen("tmpfs");
+  char size[24], uid[12], gid[12];
+  // In kilobytes: what shm_size is rounded up to a page in any case.
+  Append(AppendNumber(size, static_cast<uint32_t>((p.shm_size + 1023) >> 10)), "k");
+  AppendNumber(uid, p.root_uid);
+  AppendNumber(gid, p.root_gid);
+  const bool good = fs >= 0 && sys::FsConfig(fs, FSCONFIG_SET_STRING, "source", "shm", 0) == 0 &&
+                    sys::FsConfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) == 0 &&
+                    sys::FsConfig(fs, FSCONFIG_SET_STRING, "size", size, 0) == 0 &&
+                    sys::FsConfig(fs, FSCONFIG_SET_STRING, "uid", uid, 0) == 0 &&
+                    sys::FsConfig(fs, FSCONFIG_SET_STRING, "gid", gid, 0) == 0 &&
+                    sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0;
+  return good && AttachNew(fs, "/shm");
+}
+
+// The pod's mount namespace: the tiny one, unshared, with the pod's shared memory at /shm, and what a user
+// namespace's containers need to see before they may mount a procfs at /proc. Containers unshare it in turn.
+// The keeper itself stays in the host's.
 bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
   failure->step = static_cast<uint32_t>(SetupStep::kMountNamespace);
-  if ((p.flags & (kSetupNewIpc | kSetupPodInit)) == 0) {  // nothing of the pod's own in it
+  // Nothing of the pod's own in it.
+  if ((p.flags & (kSetupNewIpc | kSetupPodInit | kSetupNewUser)) == 0) {
     state.mount_namespace = fcntl(kKeeperTinyFd, F_DUPFD_CLOEXEC, 10);
     return state.mount_namespace >= 0;
   }
@@ -94,28 +131,10 @@ bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
   const int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (host < 0 || proc < 0) return false;
   bool good = sys::SetNs(kKeeperTinyFd, CLONE_NEWNS) == 0 && sys::Unshare(CLONE_NEWNS) == 0;
+  if (good && (p.flags & kSetupNewUser) != 0) good = MountProc();
   if (good && (p.flags & kSetupNewIpc) != 0) {
     failure->step = static_cast<uint32_t>(SetupStep::kSharedMemory);
-    const int fs = sys::FsOpen("tmpfs");
-    char size[24];
-    int n = 0;
-    uint64_t value = p.shm_size;
-    char digits[24];
-    do digits[n++] = static_cast<char>('0' + value % 10);
-    while ((value /= 10) != 0);
-    for (int i = 0; i < n; ++i) size[i] = digits[n - 1 - i];
-    size[n] = 0;
-    good = fs >= 0 && sys::FsConfig(fs, FSCONFIG_SET_STRING, "source", "shm", 0) == 0 &&
-           sys::FsConfig(fs, FSCONFIG_SET_STRING, "mode", "1777", 0) == 0 &&
-           sys::FsConfig(fs, FSCONFIG_SET_STRING, "size", size, 0) == 0 &&
-           sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0;
-    const int mount =
-        good ? sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) : -1;
-    good = mount >= 0 && sys::MoveMount(mount, AT_FDCWD, "/shm") == 0;
-    const int error = errno;
-    if (mount >= 0) close(mount);
-    if (fs >= 0) close(fs);
-    errno = error;
+    good = MountSharedMemory(p);
   }
   // There is no /proc in the tiny namespace; the host's is reached by its descriptor.
   if (good) {
@@ -133,21 +152,16 @@ bool MakeMountNamespace(const KeeperParameters& p, Failure* failure) {
 // A procfs of the pod's PID namespace, at /proc of its mount namespace: containers that hop clone it. Made
 // now, while nobody else is in the PID namespace. Then a mount namespace of one's own.
 bool MountPodProc() {
-  if (sys::SetNs(state.mount_namespace, CLONE_NEWNS) != 0) return false;
-  const int fs = sys::FsOpen("proc");
-  if (fs < 0 || sys::FsConfig(fs, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
-  const int mount = sys::FsMount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  return mount >= 0 && sys::MoveMount(mount, AT_FDCWD, "/proc") == 0 &&
+  return sys::SetNs(state.mount_namespace, CLONE_NEWNS) == 0 && MountProc() &&
          sys::Unshare(CLONE_NEWNS) == 0;
 }
 
 // PID 1 of the pod's shared namespace: reaps, and holds nothing that a container could take.
-[[noreturn]] void RunPodInit(const KeeperParameters& p, Strings cgroups, int ready) {
-  for (uint32_t i = 0; i < p.pod_cgroups; ++i) JoinCgroup(cgroups.Take());
-  if (MountPodProc() && write(ready, "", 1) != 1) _exit(1);
+[[noreturn]] void RunPodInit() {
   sys::CloseRange(0, ~0u, 0);
   setsid();
   prctl(PR_SET_NAME, "pod-init", 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {};
@@ -163,21 +177,140 @@ bool MountPodProc() {
   }
 }
 
-bool StartPodInit(const KeeperParameters& p, Strings cgroups) {
-  int pidfd = -1, ready[2];
-  if (pipe2(ready, O_CLOEXEC) != 0) return false;
-  const int pid = CloneProcess(CLONE_NEWPID, -1, &pidfd);
-  if (pid == 0) RunPodInit(p, cgroups, ready[1]);
-  close(ready[1]);
-  char byte;
-  const bool mounted = pid > 0 && read(ready[0], &byte, 1) == 1;
-  close(ready[0]);
-  if (pid > 0) {
-    state.pod_init = pid;
-    state.pod_init_pidfd = pidfd;
+bool BecomeUserNamespaceRoot() {
+  return sys::SetNs(state.user_namespace, CLONE_NEWUSER) == 0 &&
+         syscall(__NR_setgroups, 0, nullptr) == 0 && syscall(__NR_setresgid, 0, 0, 0) == 0 &&
+         syscall(__NR_setresuid, 0, 0, 0) == 0;
+}
+
+// What pod init writes when it is ready, or its parent in the user namespace for it.
+struct PodInitReady {
+  int32_t pid;  // 0: the child's own
+  int32_t error;
+};
+
+// Containers of the user namespace mount their own procfs, and its PID namespace has to be made from inside.
+[[noreturn]] void MakePodInitInside(int ready) {
+  PodInitReady message = {0, 0};
+  if (BecomeUserNamespaceRoot()) {
+    message.pid = CloneProcess(CLONE_PARENT | CLONE_NEWPID, -1, nullptr);
+    if (message.pid == 0) RunPodInit();
+    if (message.pid < 0) message.error = -message.pid;
+  } else {
+    message.error = errno;
   }
-  errno = pid < 0 ? -pid : EPERM;
-  return mounted;
+  _exit(write(ready, &message, sizeof message) == sizeof message ? 0 : 1);
+}
+
+bool StartPodInit(const KeeperParameters& p, Strings cgroups) {
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) return false;
+  const bool inside = state.user_namespace >= 0;
+  const int pid = CloneProcess(inside ? 0 : CLONE_NEWPID, -1, nullptr);
+  if (pid == 0) {
+    for (uint32_t i = 0; i < p.pod_cgroups; ++i) JoinCgroup(cgroups.Take());
+    if (inside) MakePodInitInside(ready[1]);
+    PodInitReady message = {0, MountPodProc() ? 0 : errno};
+    if (write(ready[1], &message, sizeof message) != sizeof message) _exit(1);
+    RunPodInit();
+  }
+  close(ready[1]);
+  PodInitReady message = {0, EPERM};
+  if (pid > 0 && read(ready[0], &message, sizeof message) != sizeof message) message = {0, EPERM};
+  close(ready[0]);
+  if (pid < 0) message.error = -pid;
+  if (pid > 0 && inside) waitpid(pid, nullptr, 0);  // it has said all, and ends
+  state.pod_init = message.pid > 0 ? message.pid : inside || pid < 0 ? 0 : pid;
+  if (message.error == 0) {
+    state.pod_init_pidfd = static_cast<int>(syscall(__NR_pidfd_open, state.pod_init, 0));
+    if (state.pod_init_pidfd >= 0) return true;
+    message.error = errno;
+  }
+  errno = message.error;
+  return false;
+}
+
+// ---- the user namespace ----
+
+bool OpenOf(int pid, const char* name, int* fd) {
+  char path[48];
+  Append(Append(AppendNumber(Append(path, "/proc/"), static_cast<uint32_t>(pid)), "/"), name);
+  *fd = sys::Open(path, O_RDONLY);
+  return *fd >= 0;
+}
+
+bool WriteOf(int pid, const char* name, const char* text) {
+  char path[48];
+  Append(Append(AppendNumber(Append(path, "/proc/"), static_cast<uint32_t>(pid)), "/"), name);
+  return WriteText(AT_FDCWD, path, text);
+}
+
+bool JoinOf(int pid, const char* name) {
+  int fd;
+  if (!OpenOf(pid, name, &fd)) return false;
+  const bool good = sys::SetNs(fd, 0) == 0;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return good;
+}
+
+// Sysctls belong to the root of a namespace's owner (since 6.1 IPC's do, too), so it writes them.
+[[noreturn]] void RunFirstInside(const KeeperParameters& p, Strings sysctls, int socket) {
+  char byte;
+  if (recv(socket, &byte, 1, 0) != 1) _exit(1);
+  Failure failure = {static_cast<uint32_t>(SetupStep::kUserNamespace), 1, 0};
+  if (syscall(__NR_setresgid, 0, 0, 0) != 0 || syscall(__NR_setresuid, 0, 0, 0) != 0) {
+    failure.error = errno;
+  } else {
+    failure.step = static_cast<uint32_t>(SetupStep::kSysctl);
+    for (uint32_t i = 0; i < p.sysctls && failure.error == 0; ++i) {
+      failure.index = i;
+      const char* name = sysctls.Take();
+      if (!WriteSysctl(name, sysctls.Take())) failure.error = errno;
+    }
+  }
+  if (send(socket, &failure, sizeof failure, MSG_NOSIGNAL) != sizeof failure) _exit(1);
+  recv(socket, &byte, 1, 0);  // until its namespaces have been opened
+  _exit(0);
+}
+
+// A first process makes the user namespace and in the same clone those that it owns; the keeper, which keeps
+// its privileges, joins the latter. False with *failure set, or errno.
+bool MakeUserNamespace(const KeeperParameters& p, uint64_t namespaces, const char* uid_map,
+                       const char* gid_map, Strings sysctls, Failure* failure) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return false;
+  const int pid = CloneProcess(CLONE_NEWUSER | namespaces, -1, nullptr);
+  if (pid == 0) {
+    close(pair[0]);
+    RunFirstInside(p, sysctls, pair[1]);
+  }
+  close(pair[1]);
+  bool good = pid > 0;
+  if (pid < 0) errno = -pid;
+  good = good && WriteOf(pid, "uid_map", uid_map) && WriteOf(pid, "gid_map", gid_map) &&
+         OpenOf(pid, "ns/user", &state.user_namespace) &&
+         ((namespaces & CLONE_NEWNET) == 0 || JoinOf(pid, "ns/net")) &&
+         ((namespaces & CLONE_NEWIPC) == 0 || JoinOf(pid, "ns/ipc")) &&
+         ((namespaces & CLONE_NEWUTS) == 0 || JoinOf(pid, "ns/uts"));
+  Failure said = {};
+  if (good && send(pair[0], "", 1, MSG_NOSIGNAL) == 1 &&
+      recv(pair[0], &said, sizeof said, 0) == sizeof said) {
+    if (said.error != 0) {
+      *failure = said;
+      errno = said.error;
+      good = false;
+    }
+  } else if (good) {
+    errno = ECHILD;
+    good = false;
+  }
+  const int error = errno;
+  close(pair[0]);
+  if (pid > 0) waitpid(pid, nullptr, 0);  // it waits for nothing but the socket
+  errno = error;
+  return good;
 }
 
 bool Listen() {
@@ -205,6 +338,8 @@ bool SetUp(const char* parameters, Failure* failure) {
   Strings strings{parameters + sizeof p};
   const char* hostname = strings.Take();
   const char* domainname = strings.Take();
+  const char* uid_map = strings.Take();
+  const char* gid_map = strings.Take();
   auto at = [&](SetupStep step, uint32_t index = 0) {
     failure->step = static_cast<uint32_t>(step);
     failure->index = index;
@@ -230,20 +365,22 @@ bool SetUp(const char* parameters, Failure* failure) {
     if (sys::SetNs(kKeeperNetworkFd, CLONE_NEWNET) != 0) return false;
     close(kKeeperNetworkFd);
   }
-  at(SetupStep::kUnshare);
+  const bool user = (p.flags & kSetupNewUser) != 0;
+  const Strings pod_cgroups = strings;
+  for (uint32_t i = 0; i < p.pod_cgroups; ++i) strings.Take();
+  at(user ? SetupStep::kUserNamespace : SetupStep::kUnshare);
   const unsigned long namespaces = ((p.flags & kSetupNewNet) ? CLONE_NEWNET : 0) |
                                    ((p.flags & kSetupNewIpc) ? CLONE_NEWIPC : 0) |
                                    ((p.flags & kSetupNewUts) ? CLONE_NEWUTS : 0);
-  if (namespaces != 0 && sys::Unshare(namespaces) != 0) return false;
+  if (user && !MakeUserNamespace(p, namespaces, uid_map, gid_map, strings, failure)) return false;
+  if (!user && namespaces != 0 && sys::Unshare(namespaces) != 0) return false;
   at(SetupStep::kHostname);
   if ((p.flags & kSetupNewUts) != 0) {
     if (*hostname && sethostname(hostname, strlen(hostname)) != 0) return false;
     if (*domainname && syscall(__NR_setdomainname, domainname, strlen(domainname)) != 0)
       return false;
   }
-  const Strings pod_cgroups = strings;
-  for (uint32_t i = 0; i < p.pod_cgroups; ++i) strings.Take();
-  for (uint32_t i = 0; i < p.sysctls; ++i) {
+  for (uint32_t i = 0; i < p.sysctls && !user; ++i) {
     at(SetupStep::kSysctl, i);
     const char* name = strings.Take();
     if (!WriteSysctl(name, strings.Take())) return false;

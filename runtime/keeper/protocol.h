@@ -124,6 +124,7 @@ enum class SetupStep : uint32_t {
   kPodInit,
   kSocket,
   kLoop,
+  kUserNamespace,
 };
 
 struct KeeperEvent {
@@ -148,11 +149,12 @@ enum SetupFlag : uint32_t {
   kSetupNewIpc = 1u << 2,
   kSetupNewUts = 1u << 3,
   kSetupPodInit = 1u << 4,
+  kSetupNewUser = 1u << 5,  // a user namespace that owns the others
 };
 
 inline constexpr size_t kMaxKeeperParameters = 32768;
 
-// Followed by NUL-terminated strings: host name, domain name, then `cgroups` directories that the keeper
+// Followed by NUL-terminated strings: host name, domain name, the texts of uid_map and gid_map, then `cgroups` directories that the keeper
 // joins, `pod_cgroups` that the pod init joins, and `sysctls` pairs of path and value.
 struct KeeperParameters {
   uint32_t magic;
@@ -161,12 +163,14 @@ struct KeeperParameters {
   uint32_t flags;  // SetupFlag
   int32_t oom_score_adj;
   uint64_t shm_size;
+  uint32_t root_uid;  // what 0 is mapped to
+  uint32_t root_gid;
   uint32_t cgroups;
   uint32_t pod_cgroups;
   uint32_t sysctls;
   uint32_t strings_size;  // bytes after this struct
 };
-static_assert(sizeof(KeeperParameters) == 40);
+static_assert(sizeof(KeeperParameters) == 48);
 
 // ---- checks, for both sides ----
 
@@ -239,7 +243,7 @@ inline bool ParametersAreValid(const void* data, size_t size) {
   if (p.magic != kKeeperMagic || p.version != kKeeperVersion) return false;
   if (p.strings_size != size - sizeof p) return false;
   if (p.cgroups > 64 || p.pod_cgroups > 64 || p.sysctls > 1024) return false;
-  const uint32_t wanted = 2 + p.cgroups + p.pod_cgroups + 2 * p.sysctls;
+  const uint32_t wanted = 4 + p.cgroups + p.pod_cgroups + 2 * p.sysctls;
   const char* text = reinterpret_cast<const char*>(&p + 1);
   uint32_t found = 0;
   for (uint32_t i = 0; i < p.strings_size; ++i) found += text[i] == 0;

@@ -69,7 +69,7 @@ TEST(ProtocolTest, ParametersMustBeExactlyTheirStrings) {
   p.magic = kKeeperMagic;
   p.version = kKeeperVersion;
   p.sysctls = 1;
-  std::string strings("host\0\0net.a\0001\0", 14);
+  std::string strings("host\0\0\0\0net.a\0001\0", 16);
   p.strings_size = strings.size();
   auto valid = [&](const std::string& s) {
     std::vector<uint64_t> aligned((sizeof p + s.size()) / 8 + 1);
@@ -78,8 +78,8 @@ TEST(ProtocolTest, ParametersMustBeExactlyTheirStrings) {
     return ParametersAreValid(aligned.data(), sizeof p + s.size());
   };
   EXPECT_TRUE(valid(strings));
-  EXPECT_FALSE(valid(strings.substr(0, 13)));
-  strings[13] = 'x';  // unterminated
+  EXPECT_FALSE(valid(strings.substr(0, 15)));
+  strings[15] = 'x';  // unterminated
   EXPECT_FALSE(valid(strings));
   p.sysctls = 0xffffffff;
   EXPECT_FALSE(valid(strings));

@@ -91,6 +91,7 @@ struct State {
   int32_t writer_pid;
   uint32_t writers;  // how many there have been
   uint32_t serial;
+  int user_namespace;  // the pod's; -1: the host's
   Container containers[kMaxContainers];
   Exec execs[kMaxExecs];
 };

@@ -37,7 +37,7 @@ void Parameters(absl::string_view bytes) {
   if (!berth::ParametersAreValid(copy, bytes.size())) return;
   const auto& p = *reinterpret_cast<const berth::KeeperParameters*>(copy);
   const char* text = copy + sizeof p;
-  for (uint32_t i = 0; i < 2 + p.cgroups + p.pod_cgroups + 2 * p.sysctls; ++i) {
+  for (uint32_t i = 0; i < 4 + p.cgroups + p.pod_cgroups + 2 * p.sysctls; ++i) {
     FUZZ_CHECK(text < copy + bytes.size());
     text += strlen(text) + 1;
   }

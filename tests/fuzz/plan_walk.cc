@@ -52,7 +52,10 @@ void WalkFiles(const Plan& plan) {
     path(m.target);
     ReadText(plan, m.source);
     ReadText(plan, m.options);
-    FUZZ_CHECK(m.kind <= MountKind::kOther);
+    ReadText(plan, m.sub_path);
+    Each(plan, m.lowers, path);
+    FUZZ_CHECK(m.kind <= MountKind::kLayers);
+    FUZZ_CHECK(m.id_map <= plan.id_maps.count);
   });
   Each(plan, plan.devices, [&](const PlanDevice& d) { path(d.path); });
   Each(plan, plan.symlinks, [&](const PlanSymlink& s) {
@@ -86,6 +89,12 @@ void WalkProcess(const Plan& plan) {
   ReadNumbers(plan, plan.seccomp);
   ReadNumbers(plan, plan.uid_maps);
   ReadNumbers(plan, plan.gid_maps);
+  FUZZ_CHECK((plan.uid_maps.count == 0) == (plan.gid_maps.count == 0));
+  Each(plan, plan.id_maps, [&](const PlanMountIdMap& m) {
+    FUZZ_CHECK(m.uids.count > 0 && m.gids.count > 0);
+    ReadNumbers(plan, m.uids);
+    ReadNumbers(plan, m.gids);
+  });
 }
 
 }  // namespace

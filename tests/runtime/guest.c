@@ -5,6 +5,8 @@
 //   guest eat MIB            touches that much memory
 //   guest calls              what system calls that a default filter refuses answer
 //   guest mount PATH         makes a tmpfs there, then sleeps
+//   guest undo PATH...       tries to make mounts writable, their devices work, and to take them away
+//   guest touch PATH...      makes files and shows them
 //   guest scan MS            tries to take descriptors from processes that have not executed yet
 //   guest exit N | sleep | write TEXT... | split | flood N | grandchild | tree | fork-sleep | cat
 #include <dirent.h>
@@ -76,8 +78,8 @@ static int facts(int argc, char** argv) {
   for (char** e = environ; *e; ++e) printf("env=%s\n", *e);
   gethostname(text, sizeof text);
   printf("hostname=%s\n", text);
-  const char* kinds[] = {"mnt", "pid", "ipc", "uts", "net", "cgroup"};
-  for (int i = 0; i < 6; ++i) {
+  const char* kinds[] = {"mnt", "pid", "ipc", "uts", "net", "cgroup", "user"};
+  for (int i = 0; i < 7; ++i) {
     char key[32], path[64];
     snprintf(key, sizeof key, "ns.%s", kinds[i]);
     snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
@@ -94,6 +96,7 @@ static int facts(int argc, char** argv) {
   print_file("cgroup", "/proc/self/cgroup", "");
   print_file("nofile", "/proc/self/limits", "Max open files");
   print_file("mount", "/proc/self/mountinfo", "");
+  print_file("uid_map", "/proc/self/uid_map", "");
   printf("umask=%o\n", umask(0));
   printf("tty=%d\n", isatty(0));
   for (int fd = 0; fd < 64; ++fd) {
@@ -182,6 +185,29 @@ static int eat(long mib) {
   return 0;
 }
 
+static const char* outcome(int rc) { return rc == 0 ? "ok" : strerror(errno); }
+
+static int undo(int argc, char** argv) {
+  for (int i = 0; i < argc; ++i) {
+    const char* path = argv[i];
+    const unsigned long remount = MS_REMOUNT | MS_BIND | MS_RELATIME;
+    printf("rw %s=%s\n", path, outcome(mount(NULL, path, NULL, remount, NULL)));
+    printf("dev %s=%s\n", path, outcome(mount(NULL, path, NULL, remount | MS_RDONLY, NULL)));
+    printf("gone %s=%s\n", path, outcome(umount2(path, MNT_DETACH)));
+  }
+  return 0;
+}
+
+static int touch(int argc, char** argv) {
+  for (int i = 0; i < argc; ++i) {
+    const int fd = open(argv[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) printf("touch %s=%s\n", argv[i], strerror(errno));
+    if (fd >= 0) close(fd);
+    print_path(argv[i]);
+  }
+  return 0;
+}
+
 static void put(const char* text) { (void)!write(1, text, strlen(text)); }
 
 int main(int argc, char** argv) {
@@ -190,6 +216,8 @@ int main(int argc, char** argv) {
   if (strcmp(verb, "exit") == 0) return argc > 2 ? atoi(argv[2]) : 0;
   if (strcmp(verb, "eat") == 0) return eat(atol(argv[2]));
   if (strcmp(verb, "calls") == 0) return calls();
+  if (strcmp(verb, "undo") == 0) return undo(argc - 2, argv + 2);
+  if (strcmp(verb, "touch") == 0) return touch(argc - 2, argv + 2);
   if (strcmp(verb, "mount") == 0) {
     printf("mounted=%s\n", mount("none", argv[2], "tmpfs", 0, "") == 0 ? "ok" : strerror(errno));
     fflush(stdout);
