@@ -123,9 +123,12 @@ void JoinCgroups(ExecutorContext& c) {
     const PlanCgroup& g = PlanTable(c.plan, c.plan.cgroups)[i];
     if ((g.flags & kCgroupV2) != 0 && c.input.cgroup2_joined) continue;
     const char* file = JoinFile(g);
+    const int* kept = c.input.cgroup_files;
     bool good;
     if (c.input.exec_cgroup >= 0 && i == c.input.exec_cgroup_index) {
       good = WriteZero(c.input.exec_cgroup, file + 1);
+    } else if (kept != nullptr && kept[i] >= 0) {
+      good = write(kept[i], "0", 1) == 1;
     } else {
       const char* path = c.String(g.path);
       const size_t length = strlen(path);
@@ -467,9 +470,9 @@ void CrossIntoUserNamespace(ExecutorContext& c) {
 }
 
 [[noreturn]] void StartExec(ExecutorContext& c) {
+  JoinCgroups(c);  // by descriptors that nobody else needs
   CloseOtherDescriptors(c);
   ResetSignals();
-  JoinCgroups(c);
   SetOomScore(c);
   c.null = sys::Open("/dev/null", O_RDWR);
   if (c.null < 0) Fail(c, Step::kDescriptors);

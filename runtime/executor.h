@@ -101,6 +101,8 @@ struct ExecutorInput {
   bool hop = false;  // enter the PID namespace of `target` last, with nothing to take (kPlanHop)
   int exec_cgroup = -1;            // an exec: O_PATH descriptor of its own sub-cgroup, or -1
   uint32_t exec_cgroup_index = 0;  // which of plan->cgroups that replaces
+  // An exec: the open join file of each of plan->cgroups, -1 where it is opened by its path; null: all are.
+  const int* cgroup_files = nullptr;
   bool cgroup2_joined = false;     // clone3 put the process into its v2 cgroup already
   int stdio[3] = {-1, -1, -1};     // -1: /dev/null
   uint64_t bounding = 0;           // the supervisor's own bounding set

@@ -108,6 +108,21 @@ void KillExec(Exec& e);
 void OnRequesterGone(uint32_t slot);
 void OnExecExit(Exec& e, uint32_t code);
 
+// ---- keeper_exec_cgroups.cc ----
+
+struct ExecCgroup {
+  int directory = -1;  // the caller's
+  uint32_t number = 0;
+  uint32_t index = 0;
+  bool v2 = false;
+  const int* files = nullptr;  // ExecutorInput::cgroup_files
+};
+ExecCgroup TakeExecCgroup(const Container& c, const Plan& plan);
+// For the next exec, if none is kept and the container runs. Not one that was killed: what is cloned into it
+// later would be killed, too (seen on 6.18).
+bool KeepExecCgroup(const Container& c, uint32_t number);
+void DropExecCgroups(const Container& c);
+
 // ---- keeper_reports.cc ----
 
 void ReadReport(Container& c);

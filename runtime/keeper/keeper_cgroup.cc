@@ -107,10 +107,10 @@ void KillContainerCgroup(const Plan& plan) {
   if (group != nullptr) KillDirectory(PlanString(plan, group->path), group->flags);
 }
 
-int OpenExecCgroup(const Plan& plan, uint32_t number, uint32_t* index, bool* v2) {
+int OpenExecCgroup(const Plan& plan, uint32_t number, bool make, uint32_t* index, bool* v2) {
   char path[512];
   if (!ExecPath(plan, number, path)) return -1;
-  if (mkdir(path, 0755) != 0 && errno != EEXIST) return -1;
+  if (make && mkdir(path, 0755) != 0 && errno != EEXIST) return -1;
   *v2 = (Find(plan, kCgroupExecParent, index)->flags & kCgroupV2) != 0;
   return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }

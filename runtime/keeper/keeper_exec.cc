@@ -49,12 +49,9 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   if (r.flags & kHasStdout) child.stdio[1] = fds.Take();
   if (r.flags & kHasStderr) child.stdio[2] = fds.Take();
 
-  uint32_t index = 0;
-  bool v2 = false;
-  const uint32_t number = ++state.exec_number;
-  int own_cgroup = OpenExecCgroup(*plan, number, &index, &v2);
-  if (own_cgroup >= 0) e->number = number;
-  int birth = own_cgroup >= 0 && v2 ? own_cgroup : OpenUnifiedCgroup(*plan);
+  ExecCgroup own = TakeExecCgroup(*c, *plan);
+  e->number = own.number;
+  int birth = own.directory >= 0 && own.v2 ? own.directory : OpenUnifiedCgroup(*plan);
   e->hop = state.user_namespace < 0 && plan->pid_mode != PidMode::kNode &&
            ((plan->flags & kPlanHop) != 0 || HasJoiners());
   const int pidns = e->hop || plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
@@ -68,16 +65,17 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
     input.target = c->pidfd;
     input.user_namespace = state.user_namespace;
     input.hop = e->hop;
-    input.exec_cgroup = own_cgroup;
-    input.exec_cgroup_index = index;
+    input.exec_cgroup = own.directory;
+    input.exec_cgroup_index = own.index;
+    input.cgroup_files = own.files;
     input.cgroup2_joined = joined;
     memcpy(input.stdio, child.stdio, sizeof input.stdio);
     input.bounding = state.bounding;
     input.nofile_soft = state.nofile_soft;
     Execute(input);
   }
-  if (birth != own_cgroup) Close(birth);
-  Close(own_cgroup);
+  if (birth != own.directory) Close(birth);
+  Close(own.directory);
   if (pid < 0) {
     if (e->number != 0) RemoveExecCgroup(*plan, e->number);
     AnswerStep(fds.reply(), Step::kClone, -pid);
@@ -120,7 +118,8 @@ void OnRequesterGone(uint32_t slot) {
 
 void OnExecExit(Exec& e, uint32_t code) {
   if (e.status >= 0) ReadReport(e);
-  if (e.number != 0) {
+  const bool reusable = e.number != 0 && !e.expired;
+  if (e.number != 0 && !(reusable && KeepExecCgroup(state.containers[e.container], e.number))) {
     if (const Plan* plan = MapPlan(e.plan)) {
       RemoveExecCgroup(*plan, e.number);
       UnmapPlan(plan);

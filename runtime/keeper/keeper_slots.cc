@@ -42,6 +42,7 @@ void FreeContainer(Container& c) {
   CloseStreams(c);
   int* const each1[] = {&c.pidfd, &c.status, &c.reply, &c.plan, &c.log};
   for (int* fd : each1) Close(*fd);
+  DropExecCgroups(c);
   c.phase = Phase::kFree;
   while (state.container_top > 0 && state.containers[state.container_top - 1].phase == Phase::kFree)
     --state.container_top;

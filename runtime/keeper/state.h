@@ -161,7 +161,8 @@ void ReleaseBuffer();  // memory that is used only while there is output
 
 // keeper_cgroup.cc. Kills all of a container's cgroup, or of an exec's sub-cgroup.
 void KillContainerCgroup(const Plan& plan);
-int OpenExecCgroup(const Plan& plan, uint32_t number, uint32_t* index, bool* v2);  // -1: none
+// The directory, -1 if there is none; `index` of the parent in the plan.
+int OpenExecCgroup(const Plan& plan, uint32_t number, bool make, uint32_t* index, bool* v2);
 void KillExecCgroup(const Plan& plan, uint32_t number);
 void RemoveExecCgroup(const Plan& plan, uint32_t number);
 bool OomKilled(const Plan& plan);

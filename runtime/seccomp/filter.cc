@@ -2,6 +2,9 @@
 
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -134,7 +137,44 @@ Program Condition(const SeccompArg& arg, bool wide) {
   return out;
 }
 
+// True if all alternatives compare one argument with a value of 32 bits, and lead to one outcome.
+bool IsSetOfValues(const Outcome& outcome) {
+  for (const Alternative& alternative : outcome.alternatives) {
+    if (alternative.args.size() != 1 || alternative.value != outcome.alternatives[0].value)
+      return false;
+    const SeccompArg& arg = alternative.args[0];
+    if (arg.op != SeccompOp::kEq || arg.value >> 32 != 0 ||
+        arg.index != outcome.alternatives[0].args[0].index)
+      return false;
+  }
+  return outcome.alternatives.size() > 1;
+}
+
+// The argument is loaded once for all values.
+Program SetOfValues(const Outcome& outcome, bool wide) {
+  const uint32_t offset =
+      offsetof(seccomp_data, args) + outcome.alternatives[0].args[0].index * sizeof(uint64_t);
+  const size_t count = outcome.alternatives.size();
+  Program out;
+  if (wide) {
+    out.push_back(Load(offset + 4));
+    Jump(BPF_JEQ, 0, 0, static_cast<uint8_t>(count + 1), &out);
+  }
+  out.push_back(Load(offset));
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t value = static_cast<uint32_t>(outcome.alternatives[i].args[0].value);
+    Jump(BPF_JEQ, value, static_cast<uint8_t>(count - i), 0, &out);
+  }
+  out.push_back(Return(outcome.value));
+  out.push_back(Return(outcome.alternatives[0].value));
+  return out;
+}
+
 Program Leaf(const Outcome& outcome, bool wide) {
+  constexpr size_t kReachable = 200;  // a jump's distance has 8 bits
+  if (IsSetOfValues(outcome) && outcome.alternatives.size() < kReachable) {
+    return SetOfValues(outcome, wide);
+  }
   Program out;
   for (const Alternative& alternative : outcome.alternatives) {
     Program one;
@@ -247,6 +287,9 @@ Program Search(const std::vector<Range>& ranges, size_t begin, size_t end) {
   return out;
 }
 
+// What calls of x32 lead to: their rules, the kernel's own answer where it has no x32, or a kill.
+enum class X32 { kServed, kMissing, kKilled };
+
 // All call numbers of one audit architecture (x32 shares that of x86-64).
 class NumberSpace {
  public:
@@ -270,7 +313,7 @@ class NumberSpace {
     end_[arch] = last + 1;
   }
 
-  Program Compile(uint32_t arch, bool x32) const {
+  Program Compile(uint32_t arch, X32 x32) const {
     const bool wide = arch != AUDIT_ARCH_I386 && arch != AUDIT_ARCH_ARM;
     std::map<uint32_t, Outcome> starts;  // where the default goes on after single numbers
     Outcome unknown = default_;
@@ -280,8 +323,10 @@ class NumberSpace {
     starts[0] = default_;
     starts[end_.at(arch)] = unknown;
     if (arch == AUDIT_ARCH_X86_64) {
-      starts[kX32Bit] = x32 ? default_ : killed;
-      if (x32) starts[end_.at(kArchX32)] = unknown;
+      Outcome missing;
+      missing.value = SECCOMP_RET_ERRNO | ENOSYS;
+      starts[kX32Bit] = x32 == X32::kKilled ? killed : x32 == X32::kMissing ? missing : default_;
+      if (x32 == X32::kServed) starts[end_.at(kArchX32)] = unknown;
     }
     starts[kSkipped] = default_;
 
@@ -375,6 +420,25 @@ std::string Key(const SeccompProfile& profile) {
   return key;
 }
 
+// Debian's kernels have x32 built in and switched off (syscall.x32). A child asks: where a filter of ours
+// doesn't allow x32 (SystemCallArchitectures= of systemd), the question kills. Whoever can't tell has it.
+bool KernelHasX32() {
+#if defined(__x86_64__)
+  static const bool has = [] {
+    const pid_t child = fork();
+    if (child == 0) {
+      _exit(syscall(static_cast<long>(kX32Bit | __NR_getpid)) < 0 && errno == ENOSYS ? 1 : 0);
+    }
+    int status = 0;
+    if (child < 0 || TEMP_FAILURE_RETRY(waitpid(child, &status, 0)) != child) return true;
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 1;
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
+
 // Most recently used first. Filters stay alive as long as somebody holds them.
 class FilterCache {
  public:
@@ -384,7 +448,8 @@ class FilterCache {
     if (Filter hit = FindObject(profile.get())) return hit;
     const std::string key = Key(*profile);
     if (Filter hit = FindKey(key)) return hit;
-    ASSIGN_OR_RETURN(SeccompFilter made, CompileSeccomp(*profile));
+    ASSIGN_OR_RETURN(SeccompFilter made,
+                     CompileSeccomp(*profile, {.kernel_has_x32 = KernelHasX32()}));
     auto filter = std::make_shared<const SeccompFilter>(std::move(made));
     const MutexLock lock(&mu_);
     entries_.push_front({key, profile, filter});
@@ -434,10 +499,12 @@ absl::StatusOr<SeccompFilter> CompileSeccomp(const SeccompProfile& profile,
   // Calls of another machine's architectures never come: of the list only the native one's relatives
   // count, and the native one itself always does.
 #if defined(__x86_64__)
-  const bool x32 = Has(profile, kArchX32);
+  const X32 x32 = !Has(profile, kArchX32)  ? X32::kKilled
+                  : options.kernel_has_x32 ? X32::kServed
+                                           : X32::kMissing;
   const std::vector<uint32_t> relatives = {AUDIT_ARCH_I386};
 #else
-  const bool x32 = false;
+  const X32 x32 = X32::kKilled;
   const std::vector<uint32_t> relatives = {AUDIT_ARCH_ARM};
 #endif
   std::vector<uint32_t> archs = {NativeSeccompArch()};
@@ -452,7 +519,7 @@ absl::StatusOr<SeccompFilter> CompileSeccomp(const SeccompProfile& profile,
   for (const uint32_t arch : archs) {
     NumberSpace space(profile, options);
     space.AddRules(arch);
-    if (arch == AUDIT_ARCH_X86_64 && x32) space.AddRules(kArchX32);
+    if (arch == AUDIT_ARCH_X86_64 && x32 == X32::kServed) space.AddRules(kArchX32);
     const Program body = space.Compile(arch, x32);
     const uint32_t length = static_cast<uint32_t>(body.size() + 1);
     if (length <= 255) {

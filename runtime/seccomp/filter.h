@@ -26,6 +26,8 @@ struct SeccompFilter {
 
 struct SeccompCompileOptions {
   bool enosys_for_unknown = true;
+  // False: x32's calls answer ENOSYS, as such a kernel does, and their rules are left out.
+  bool kernel_has_x32 = true;
 };
 
 // InvalidArgument for what can't be expressed (more than 4096 instructions), Unimplemented for

@@ -71,6 +71,7 @@ class Containers {
 
   // The specification that its process was or would be made from.
   absl::StatusOr<std::shared_ptr<const BuiltSpec>> SpecOf(const store::v1::ContainerRecord& record);
+  LiveContainers::Cgroups CgroupsOf(const store::v1::ContainerRecord& record);
 
   LiveContainers& live() { return live_; }
 

@@ -118,6 +118,18 @@ std::shared_ptr<const BuiltSpec> LiveContainers::Spec(const ContainerId& id) con
   return found == live_.end() ? nullptr : found->second.spec;
 }
 
+void LiveContainers::SetCgroups(const ContainerId& id, Cgroups cgroups) {
+  MutexLock lock(&mu_);
+  const auto found = live_.find(id);
+  if (found != live_.end()) found->second.cgroups = std::move(cgroups);
+}
+
+LiveContainers::Cgroups LiveContainers::FindCgroups(const ContainerId& id) const {
+  MutexLock lock(&mu_);
+  const auto found = live_.find(id);
+  return found == live_.end() ? nullptr : found->second.cgroups;
+}
+
 void LiveContainers::Erase(const ContainerId& id) {
   MutexLock lock(&mu_);
   live_.erase(id);

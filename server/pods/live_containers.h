@@ -9,12 +9,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "base/ids.h"
 #include "base/mutex.h"
+#include "runtime/cgroup.h"
 #include "runtime/keeper_client.h"
 #include "server/cri/call_context.h"
 #include "server/pods/spec_builder.h"
@@ -50,6 +52,11 @@ class LiveContainers {
   void SetSpec(const ContainerId& id, std::shared_ptr<const BuiltSpec> spec);
   std::shared_ptr<const BuiltSpec> Spec(const ContainerId& id) const;
 
+  // Where its processes are, kept beside a specification; null if it isn't known.
+  using Cgroups = std::shared_ptr<const std::vector<CgroupDirectory>>;
+  void SetCgroups(const ContainerId& id, Cgroups cgroups);
+  Cgroups FindCgroups(const ContainerId& id) const;
+
   // Drops what is known of it.
   void Erase(const ContainerId& id);
 
@@ -60,6 +67,7 @@ class LiveContainers {
     std::optional<ExitRecord> held_exit;
     absl::Time kill_at = absl::InfiniteFuture();
     std::shared_ptr<const BuiltSpec> spec;
+    Cgroups cgroups;
   };
 
   void Changed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

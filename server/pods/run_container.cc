@@ -127,6 +127,17 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   return absl::OkStatus();
 }
 
+// They don't change while the container lives, and an exec shouldn't look for them one by one.
+LiveContainers::Cgroups Containers::CgroupsOf(const store::v1::ContainerRecord& record) {
+  const ContainerId id(record.id());
+  LiveContainers::Cgroups cgroups = live_.FindCgroups(id);
+  if (cgroups != nullptr) return cgroups;
+  cgroups = std::make_shared<const std::vector<CgroupDirectory>>(
+      node_.cgroups->Directories(record.cgroup_path()));
+  live_.SetCgroups(id, cgroups);
+  return cgroups;
+}
+
 absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
                                   cri::ExecSyncResponse* response) {
   if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
@@ -139,7 +150,7 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
 
   const std::vector<std::string> command(request.cmd().begin(), request.cmd().end());
   CompileInput input;
-  input.cgroups = node_.cgroups->Directories(record->cgroup_path());
+  input.cgroups = *CgroupsOf(*record);
   // The user as the container's process got it, without another look into the image.
   input.user = UserReference{.uid = static_cast<uint32_t>(record->user().uid()),
                              .gid = static_cast<uint32_t>(record->user().gid()),

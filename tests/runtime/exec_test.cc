@@ -93,6 +93,21 @@ TEST_F(ExecTest, AnExecThatLeavesAChildBehindIsAnsweredAtItsExit) {
   EXPECT_EQ(result.out, "bye\n");
 }
 
+// Execs use one sub-cgroup after another again; a kill of one must not reach what another left behind.
+TEST_F(ExecTest, TheDeadlineSparesWhatAnEarlierExecLeftBehind) {
+  ASSERT_EQ(Exec({"/guest", "exit", "3"}).value().exit_code, 3);  // its sub-cgroup is kept
+  ASSERT_EQ(Exec({"/guest", "grandchild"}).value().exit_code, 0);
+  ASSERT_TRUE(ProcessesBecome(2)) << Processes();
+  PlanContents c = ExecContents({"/guest", "sleep"});
+  c.cgroups = cgroups_;
+  EXPECT_TRUE(absl::IsDeadlineExceeded(
+      keeper_->ExecSync(id_, BuildPlan(c).value(), 100, absl::Now() + absl::Milliseconds(200))
+          .status()));
+  EXPECT_EQ(Processes(), 2);
+  // One that was killed is not used again: on some kernels it kills for ever.
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Exec({"/guest", "exit", "4"}).value().exit_code, 4);
+}
+
 TEST_F(ExecTest, ATerminalGoesToTheRequester) {
   PlanContents c = ExecContents({"/guest", "facts"});
   c.flags |= kPlanTerminal;
