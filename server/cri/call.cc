@@ -41,11 +41,13 @@ void Call::Release() {
   owner->OnEnded();
 }
 
-// The reference that the call was made with is its own until Finish has completed; done_ has
-// another.
+// Of the references that the call was made with, one is its own until Finish has completed, and one is
+// done_'s: that may complete, on another thread, before this runs.
 void Call::OnArrived(bool ok) {
-  if (!ok) return Release();  // The server shuts down; done_ will not complete.
-  Hold();
+  if (!ok) {  // The server shuts down; done_ will not complete.
+    Release();
+    return Release();
+  }
   arrival_ = absl::Now();
   method_ = FindMethod(path());
   owner_->OnArrived(this);

@@ -98,7 +98,7 @@ class Call {
   Tag finished_{this, &Call::OnFinished};
   Tag done_{this, &Call::OnDone};
 
-  std::atomic<int> references_{1};
+  std::atomic<int> references_{2};
   const Method* method_ = nullptr;
   absl::Time arrival_;
   std::unique_ptr<CallContext> call_context_;
