@@ -57,8 +57,7 @@ void MakeDevices(ExecutorContext& c) {
     if (parent < 0) Fail(c, Step::kDevice, i);
     struct statfs fs;
     if (fstatfs(parent, &fs) != 0) Fail(c, Step::kDevice, i);
-    const bool works =
-        (static_cast<unsigned long>(fs.f_flags) & kStNoDev) == 0 || S_ISFIFO(d.mode);
+    const bool works = (static_cast<unsigned long>(fs.f_flags) & kStNoDev) == 0 || S_ISFIFO(d.mode);
     if (!(works ? MakeNode(c, d, parent, leaf) : BindNode(c, d))) Fail(c, Step::kDevice, i);
   }
 }

@@ -171,6 +171,9 @@ absl::Status Daemon::Parts::OpenRuntime() {
   node.cgroups = cgroups.get();
   node.metrics = &metrics;
   node.timers = events.get();
+  node.features = TryHostFeatures(config.root);
+  if (!node.features.user_namespaces.ok())
+    LogInfo("no user namespaces for pods: ", node.features.user_namespaces.message());
   containers = std::make_unique<Containers>(node);
   sandboxes = std::make_unique<Sandboxes>(node, containers.get());
   ASSIGN_OR_RETURN(keepers, Keepers::Start(this));

@@ -65,9 +65,14 @@ absl::Status RuntimeHandler::Status(const CallContext& context, const cri::Statu
   for (const std::string& name : {std::string(), handler}) {
     cri::RuntimeHandler* announced = response->add_runtime_handlers();
     announced->set_name(name);
-    announced->mutable_features()->set_recursive_read_only_mounts(true);
+    announced->mutable_features()->set_recursive_read_only_mounts(
+        node_.features.recursive_readonly.ok());
+    announced->mutable_features()->set_user_namespaces(node_.features.user_namespaces.ok());
   }
   response->mutable_features()->set_supplemental_groups_policy(true);
+  response->mutable_features()->set_user_namespaces_host_network(
+      node_.features.user_namespaces.ok());
+  response->mutable_features()->set_mount_options(true);
   if (request.verbose()) {
     nlohmann::json config = nlohmann::json::parse(node_.config->DumpJson(), nullptr, false);
     if (!config.is_object()) config = nlohmann::json::object();

@@ -44,18 +44,19 @@ OverlaySnapshots::OverlaySnapshots(Database& database, StorePaths paths, LayerIn
 }
 
 absl::StatusOr<OverlayMount> OverlaySnapshots::Prepare(const SnapshotId& id,
-                                                       absl::Span<const DiffId> layers) {
-  return Make(id, layers, /*writable=*/true);
+                                                       absl::Span<const DiffId> layers,
+                                                       const SnapshotOwner& owner) {
+  return Make(id, layers, /*writable=*/true, owner);
 }
 
 absl::StatusOr<OverlayMount> OverlaySnapshots::View(const SnapshotId& id,
                                                     absl::Span<const DiffId> layers) {
-  return Make(id, layers, /*writable=*/false);
+  return Make(id, layers, /*writable=*/false, SnapshotOwner());
 }
 
 absl::StatusOr<OverlayMount> OverlaySnapshots::Make(const SnapshotId& id,
-                                                    absl::Span<const DiffId> layers,
-                                                    bool writable) {
+                                                    absl::Span<const DiffId> layers, bool writable,
+                                                    const SnapshotOwner& owner) {
   if (!IsSnapshotId(id.str())) {
     return absl::InvalidArgumentError(
         absl::StrCat("snapshot id ", absl::CHexEscape(id.str()), " is malformed"));
@@ -82,7 +83,7 @@ absl::StatusOr<OverlayMount> OverlaySnapshots::Make(const SnapshotId& id,
   absl::Cleanup unpin = [this, &info] { index_.Unpin(info.layers); };
 
   absl::Cleanup discard = [this, &id] { trash_->Discard(paths_.snapshot(id)).IgnoreError(); };
-  RETURN_IF_ERROR_WITH(MakeDirectory(info), absl::StrCat("snapshot ", id.str()));
+  RETURN_IF_ERROR_WITH(MakeDirectory(info, owner), absl::StrCat("snapshot ", id.str()));
   RETURN_IF_ERROR(Failpoint("snapshotter.prepare.directory"));
   {
     ASSIGN_OR_RETURN(Transaction transaction, database_.Write(Durability::kNormal));
@@ -98,7 +99,7 @@ absl::StatusOr<OverlayMount> OverlaySnapshots::Make(const SnapshotId& id,
   return MountOf(info);
 }
 
-absl::Status OverlaySnapshots::MakeDirectory(const SnapshotInfo& info) {
+absl::Status OverlaySnapshots::MakeDirectory(const SnapshotInfo& info, const SnapshotOwner& owner) {
   const std::string directory = paths_.snapshot(info.id);
   if (mkdir(directory.c_str(), 0700) != 0) return ErrnoStatus("mkdir", directory);
   // What a rebuilt state.db needs: the generations below it must not be collected while it is mounted.
@@ -114,6 +115,9 @@ absl::Status OverlaySnapshots::MakeDirectory(const SnapshotInfo& info) {
   // The umask is the daemon's; the upper's mode is that of the container's /.
   if (mkdir(upper.c_str(), 0755) != 0 || chmod(upper.c_str(), 0755) != 0) {
     return ErrnoStatus("mkdir", upper);
+  }
+  if ((owner.uid | owner.gid) != 0 && chown(upper.c_str(), owner.uid, owner.gid) != 0) {
+    return ErrnoStatus("chown", upper);
   }
   if (mkdir(work.c_str(), 0700) != 0) return ErrnoStatus("mkdir", work);
   return absl::OkStatus();

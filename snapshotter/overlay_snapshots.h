@@ -21,8 +21,9 @@ class OverlaySnapshots : public Snapshotter {
   OverlaySnapshots(Database& database, StorePaths paths, LayerIndex& index,
                    std::shared_ptr<Trash> trash, const std::vector<SnapshotInfo>& loaded);
 
-  absl::StatusOr<OverlayMount> Prepare(const SnapshotId& id,
-                                       absl::Span<const DiffId> layers) override;
+  using Snapshotter::Prepare;
+  absl::StatusOr<OverlayMount> Prepare(const SnapshotId& id, absl::Span<const DiffId> layers,
+                                       const SnapshotOwner& owner) override;
   absl::StatusOr<OverlayMount> View(const SnapshotId& id, absl::Span<const DiffId> layers) override;
   absl::Status Remove(const SnapshotId& id) override ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<OverlayMount> Mounts(const SnapshotId& id) const override ABSL_LOCKS_EXCLUDED(mu_);
@@ -37,8 +38,9 @@ class OverlaySnapshots : public Snapshotter {
   };
 
   absl::StatusOr<OverlayMount> Make(const SnapshotId& id, absl::Span<const DiffId> layers,
-                                    bool writable) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status MakeDirectory(const SnapshotInfo& info);
+                                    bool writable, const SnapshotOwner& owner)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status MakeDirectory(const SnapshotInfo& info, const SnapshotOwner& owner);
   OverlayMount MountOf(const SnapshotInfo& info) const;
   absl::StatusOr<SnapshotInfo> Find(const SnapshotId& id) const ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -43,6 +43,13 @@ struct OverlayMount {
   std::string work;
 };
 
+// Who the root directory of a writable snapshot belongs to: a user namespace's root on the host. Its layers
+// stay as they are, and are id-mapped by whoever mounts them.
+struct SnapshotOwner {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
 struct DiskUsage {
   uint64_t bytes = 0;  // allocated, not apparent; a hard-linked file counts once
   uint64_t inodes = 0;
@@ -66,7 +73,11 @@ class Snapshotter {
   // with other characters than [A-Za-z0-9_-], or more layers than overlayfs stacks (500).
   // Costs a few mkdirs and one commit that is not synced: after a power cut the snapshot may be gone.
   virtual absl::StatusOr<OverlayMount> Prepare(const SnapshotId& id,
-                                               absl::Span<const DiffId> layers) = 0;
+                                               absl::Span<const DiffId> layers,
+                                               const SnapshotOwner& owner) = 0;
+  absl::StatusOr<OverlayMount> Prepare(const SnapshotId& id, absl::Span<const DiffId> layers) {
+    return Prepare(id, layers, SnapshotOwner());
+  }
 
   // The same without a writable directory.
   virtual absl::StatusOr<OverlayMount> View(const SnapshotId& id,

@@ -116,6 +116,10 @@ absl::StatusOr<PodFiles> WritePodFiles(const std::string& directory, const PodFi
   RETURN_IF_ERROR(WriteFileAtomically(files.resolv_conf, resolv_conf, kFileMode));
   RETURN_IF_ERROR(WriteFileAtomically(files.hostname, absl::StrCat(hostname, "\n"), kFileMode));
   RETURN_IF_ERROR(WriteFileAtomically(files.hosts, hosts, kFileMode));
+  if ((request.uid | request.gid) == 0) return files;
+  for (const std::string& path : {files.resolv_conf, files.hostname, files.hosts}) {
+    if (lchown(path.c_str(), request.uid, request.gid) != 0) return ErrnoStatus("chown", path);
+  }
   return files;
 }
 

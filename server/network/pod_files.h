@@ -5,6 +5,7 @@
 #ifndef BERTH_SERVER_NETWORK_POD_FILES_H_
 #define BERTH_SERVER_NETWORK_POD_FILES_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -23,6 +24,9 @@ struct PodFilesRequest {
   DnsConfig dns;
   // Empty: the node's host name.
   std::string hostname;
+  // Who the files belong to: in a pod with a user namespace its root, so that it may write them.
+  uint32_t uid = 0;
+  uint32_t gid = 0;
 };
 
 struct PodFiles {

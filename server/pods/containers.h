@@ -13,8 +13,10 @@
 #ifndef BERTH_SERVER_PODS_CONTAINERS_H_
 #define BERTH_SERVER_PODS_CONTAINERS_H_
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -73,6 +75,9 @@ class Containers {
   absl::StatusOr<std::shared_ptr<const BuiltSpec>> SpecOf(const store::v1::ContainerRecord& record);
   LiveContainers::Cgroups CgroupsOf(const store::v1::ContainerRecord& record);
 
+  // The snapshots that belong to a container: its own, and the views that its image volumes are.
+  static std::vector<std::string> SnapshotsOf(const store::v1::ContainerRecord& record);
+
   LiveContainers& live() { return live_; }
 
  private:
@@ -91,6 +96,12 @@ class Containers {
   // `failure` of a creation, or what it was if a memory limit killed the process.
   absl::Status ExplainDeath(const store::v1::ContainerRecord& record,
                             const absl::Status& failure) const;
+  // Views of the images of image volumes: as long as the record is there.
+  absl::Status MakeVolumes(const store::v1::ContainerRecord& record);
+  absl::Status RemoveVolumes(const store::v1::ContainerRecord& record);
+  // Their layers, by where they are mounted.
+  absl::StatusOr<std::map<std::string, std::vector<std::string>>> VolumeLayers(
+      const store::v1::ContainerRecord& record) const;
   absl::Status MakeCgroup(const store::v1::ContainerRecord& record, const CgroupResources& limits);
   // OK: the program runs. What it returns otherwise has been recorded if it is final.
   absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);

@@ -17,6 +17,7 @@
 #include "server/pods/containers.h"
 #include "server/pods/fingerprint.h"
 #include "server/pods/signals.h"
+#include "server/pods/user_namespace.h"
 
 namespace berth {
 namespace {
@@ -56,6 +57,15 @@ absl::Status MakeMissingSources(const cri::ContainerConfig& config) {
                          absl::StrCat("mount ", mount.container_path()));
   }
   return absl::OkStatus();
+}
+
+// The view that an image volume is: it keeps the image's layers while the container is there.
+SnapshotId VolumeSnapshot(const std::string& container, int mount) {
+  return SnapshotId(absl::StrCat(container, "-volume-", mount));
+}
+
+bool IsImageVolume(const cri::Mount& mount) {
+  return mount.has_image() && !mount.image().image().empty();
 }
 
 std::string LogPath(const store::v1::PodRecord& pod, const cri::ContainerConfig& config) {
@@ -135,7 +145,10 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
   PhaseTimer snapshot_phase(node_.metrics, ContainerPhase::kSnapshot);
   RETURN_IF_ERROR(Failpoint("containers.create.snapshot"));
   const SnapshotId snapshot(id.str());
-  ASSIGN_OR_RETURN(OverlayMount mount, node_.snapshotter->Prepare(snapshot, image->layers));
+  ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(pod->namespaces(), "namespaces"));
+  ASSIGN_OR_RETURN(OverlayMount mount,
+                   node_.snapshotter->Prepare(snapshot, image->layers,
+                                              {.uid = maps.root_uid(), .gid = maps.root_gid()}));
   absl::Cleanup remove_snapshot = [this, &snapshot] {
     if (absl::Status status = node_.snapshotter->Remove(snapshot); !status.ok()) {
       LogWarning("undo of a creation: remove snapshot ", snapshot.str(), ": ", status.message(),
@@ -143,6 +156,8 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
     }
   };
   record.set_snapshot_id(snapshot.str());
+  RETURN_IF_ERROR(MakeVolumes(record));
+  absl::Cleanup remove_volumes = [this, &record] { (void)RemoveVolumes(record); };
   snapshot_phase.Done();
 
   RETURN_IF_ERROR(creation.Check());
@@ -160,6 +175,7 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
   record.set_created_at_ns(node_.store->NextCreatedAt());
   RETURN_IF_ERROR(node_.store->PutContainer(record, Durability::kNormal));
   std::move(remove_process).Cancel();
+  std::move(remove_volumes).Cancel();
   std::move(remove_snapshot).Cancel();
   RETURN_IF_ERROR(Failpoint("containers.create.done"));
   return record.id();
@@ -213,6 +229,54 @@ absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
   auto spec = std::make_shared<const BuiltSpec>(std::move(built));
   live_.SetSpec(id, spec);
   return spec;
+}
+
+absl::Status Containers::MakeVolumes(const store::v1::ContainerRecord& record) {
+  absl::Cleanup undo = [this, &record] { (void)RemoveVolumes(record); };
+  for (int i = 0; i < record.config().mounts_size(); ++i) {
+    const cri::Mount& mount = record.config().mounts(i);
+    if (!IsImageVolume(mount)) continue;
+    const std::string field = absl::StrCat("config.mounts[", i, "].image");
+    ASSIGN_OR_RETURN_WITH(const std::shared_ptr<const Image> image,
+                          node_.images->Resolve(mount.image().image()), field);
+    RETURN_IF_ERROR(Failpoint("containers.create.volume"));
+    RETURN_IF_ERROR_WITH(
+        node_.snapshotter->View(VolumeSnapshot(record.id(), i), image->layers).status(), field);
+  }
+  std::move(undo).Cancel();
+  return absl::OkStatus();
+}
+
+absl::Status Containers::RemoveVolumes(const store::v1::ContainerRecord& record) {
+  absl::Status result;
+  for (int i = 0; i < record.config().mounts_size(); ++i) {
+    if (!IsImageVolume(record.config().mounts(i))) continue;
+    result.Update(node_.snapshotter->Remove(VolumeSnapshot(record.id(), i)));
+  }
+  return result;
+}
+
+absl::StatusOr<std::map<std::string, std::vector<std::string>>> Containers::VolumeLayers(
+    const store::v1::ContainerRecord& record) const {
+  std::map<std::string, std::vector<std::string>> layers;
+  for (int i = 0; i < record.config().mounts_size(); ++i) {
+    const cri::Mount& mount = record.config().mounts(i);
+    if (!IsImageVolume(mount)) continue;
+    ASSIGN_OR_RETURN(OverlayMount overlay,
+                     node_.snapshotter->Mounts(VolumeSnapshot(record.id(), i)));
+    ASSIGN_OR_RETURN(const std::string target, MountTarget(mount.container_path()));
+    layers[target] = std::move(overlay.lowers);
+  }
+  return layers;
+}
+
+std::vector<std::string> Containers::SnapshotsOf(const store::v1::ContainerRecord& record) {
+  std::vector<std::string> ids = {record.snapshot_id()};
+  for (int i = 0; i < record.config().mounts_size(); ++i) {
+    if (IsImageVolume(record.config().mounts(i)))
+      ids.push_back(VolumeSnapshot(record.id(), i).str());
+  }
+  return ids;
 }
 
 absl::Status Containers::MakeCgroup(const store::v1::ContainerRecord& record,
@@ -293,6 +357,7 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   input.lowers = std::move(mount.lowers);
   input.upper = std::move(mount.upper);
   input.work = std::move(mount.work);
+  ASSIGN_OR_RETURN(input.layers, VolumeLayers(*record));
   input.cgroups = node_.cgroups->Directories(record->cgroup_path());
   input.user = built.user;
   input.joined_pid = built.joined_pid;

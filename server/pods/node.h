@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/ids.h"
 #include "runtime/cgroup.h"
+#include "runtime/host_features.h"
 #include "runtime/keeper_client.h"
 #include "server/config/config.h"
 #include "server/images/image_service.h"
@@ -34,6 +35,7 @@ struct Node {
   CgroupHost* cgroups = nullptr;
   Metrics* metrics = nullptr;
   Timers* timers = nullptr;  // short work only
+  HostFeatures features;
 
   std::string PodDirectory(const std::string& pod) const {
     return absl::StrCat(config->state, "/pods/", pod);

@@ -182,7 +182,7 @@ void Recovery::SweepNamespaces() {
 void Recovery::SweepSnapshots() {
   std::set<std::string> kept;
   for (const ContainerRecordPtr& container : node_.store->Containers()) {
-    kept.insert(container->snapshot_id());
+    for (std::string& id : Containers::SnapshotsOf(*container)) kept.insert(std::move(id));
   }
   for (const SnapshotInfo& snapshot : node_.snapshotter->Walk()) {
     if (kept.contains(snapshot.id.str())) continue;

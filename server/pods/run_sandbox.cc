@@ -16,6 +16,7 @@
 #include "server/pods/fingerprint.h"
 #include "server/pods/sandboxes.h"
 #include "server/pods/spec_builder.h"
+#include "server/pods/user_namespace.h"
 
 namespace berth {
 namespace {
@@ -40,11 +41,21 @@ absl::Status ValidateNamespaces(const cri::NamespaceOption& namespaces) {
   if (namespaces.pid() == cri::TARGET) {
     return absl::InvalidArgumentError(absl::StrCat(field, ".pid: TARGET is for containers only"));
   }
-  if (namespaces.has_userns_options() && namespaces.userns_options().mode() != cri::NODE) {
-    return absl::UnimplementedError(
-        absl::StrCat(field, ".userns_options: user namespaces are not supported"));
-  }
   return absl::OkStatus();
+}
+
+absl::Status ValidateUserNamespace(const cri::NamespaceOption& namespaces,
+                                   const HostFeatures& features) {
+  const char* const field = "config.linux.security_context.namespace_options";
+  ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(namespaces, field));
+  if (maps.empty()) return absl::OkStatus();
+  return Annotate(features.user_namespaces, absl::StrCat(field, ".userns_options"));
+}
+
+std::vector<PlanIdMap> PlanMaps(const std::vector<SpecIdMapping>& mappings) {
+  std::vector<PlanIdMap> maps;
+  for (const SpecIdMapping& m : mappings) maps.push_back({m.container_id, m.host_id, m.size});
+  return maps;
 }
 
 absl::Status ValidateNames(const cri::PodSandboxConfig& config) {
@@ -100,10 +111,14 @@ absl::StatusOr<KeeperOptions> KeeperOptionsFor(const store::v1::PodRecord& recor
   options.new_ipc = namespaces.ipc() == cri::POD;
   options.shared_pid = namespaces.pid() == cri::POD;
   options.hostname = record.config().hostname();
+  ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(namespaces, "namespaces"));
+  options.uid_maps = PlanMaps(maps.uids);
+  options.gid_maps = PlanMaps(maps.gids);
   const auto& requested = record.config().linux().sysctls();
-  ASSIGN_OR_RETURN(const auto sysctls,
-                   PodSysctls({requested.begin(), requested.end()},
-                              {.host_network = !options.new_net, .host_ipc = !options.new_ipc}));
+  ASSIGN_OR_RETURN(const auto sysctls, PodSysctls({requested.begin(), requested.end()},
+                                                  {.host_network = !options.new_net,
+                                                   .host_ipc = !options.new_ipc,
+                                                   .user_namespace = !maps.empty()}));
   options.sysctls.assign(sysctls.begin(), sysctls.end());
   return options;
 }
@@ -118,6 +133,7 @@ std::string Title(const cri::PodSandboxMetadata& metadata) {
 absl::StatusOr<PodId> Sandboxes::Run(const CallContext& context,
                                      const cri::RunPodSandboxRequest& request) {
   RETURN_IF_ERROR(Validate(request, *node_.config));
+  RETURN_IF_ERROR(ValidateUserNamespace(NamespacesOf(request.config()), node_.features));
   ASSIGN_OR_RETURN(std::string id,
                    claims_.Run(Title(request.config().metadata()), Fingerprint(request), context,
                                [&](const Creation& creation) { return Make(creation, request); }));
@@ -165,8 +181,11 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   RETURN_IF_ERROR(Failpoint("pods.run.directory"));
   RETURN_IF_ERROR(MakeDirectories(directory, 0700));
   absl::Cleanup remove_directory = [&directory] { (void)RemoveTree(directory); };
+  ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(record.namespaces(), "namespaces"));
   RETURN_IF_ERROR(WritePodFiles(directory, {.dns = DnsOf(request.config()),
-                                            .hostname = request.config().hostname()})
+                                            .hostname = request.config().hostname(),
+                                            .uid = maps.root_uid(),
+                                            .gid = maps.root_gid()})
                       .status());
   absl::Cleanup remove_init_cgroup = [this, &record] {
     const auto path = node_.cgroups->PathFor(record.cgroup_parent(), record.id());

@@ -26,13 +26,6 @@ absl::Status RefuseUnsupported(const SpecRequest& request) {
     return UnsupportedField(absl::StrCat(kContextField, ".selinux_options"),
                             "SELinux is not supported");
   }
-  for (const cri::NamespaceOption* option :
-       {&request.context().namespace_options(), &request.pod_context().namespace_options()}) {
-    if (option->has_userns_options() && option->userns_options().mode() != cri::NODE) {
-      return UnsupportedField(absl::StrCat(kContextField, ".namespace_options.userns_options"),
-                              "user namespaces are not supported");
-    }
-  }
   if (request.container.cdi_devices_size() > 0)
     return UnsupportedField("CDI_devices", "CDI is not supported");
   if (request.container.has_windows()) return UnsupportedField("windows", "this is a Linux node");

@@ -76,6 +76,10 @@ absl::StatusOr<BuiltSpec> BuildSpec(const runtime::v1::ContainerConfig& containe
                                     const ImageConfig& image, const PodFacts& pod_facts,
                                     const ContainerFacts& container_facts, const HostFacts& host);
 
+// Where a mount with this container_path goes, as the specification has it. InvalidArgument if it is no
+// absolute path below /.
+absl::StatusOr<std::string> MountTarget(const std::string& container_path);
+
 // The process of an exec in a container: its own with another command line.
 SpecProcess BuildExecProcess(const Spec& spec, const std::vector<std::string>& command, bool tty);
 

@@ -348,8 +348,9 @@ TEST_F(SpecBuilderTest, ResourcesWithANulAreRefused) {
 TEST_F(SpecBuilderTest, WhatIsNotServedIsRefused) {
   options()->mutable_userns_options()->set_mode(cri::NODE);
   EXPECT_TRUE(Try().ok());
+  // Of a pod that has none.
   options()->mutable_userns_options()->set_mode(cri::POD);
-  EXPECT_EQ(Try().status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kInvalidArgument);
   options()->clear_userns_options();
   context()->mutable_apparmor();  // RuntimeDefault
   EXPECT_TRUE(Try().ok());

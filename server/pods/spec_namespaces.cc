@@ -1,7 +1,10 @@
 // The namespaces of a container: its own, the pod's, the node's, another container's.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "server/pods/spec_parts.h"
+#include "server/pods/user_namespace.h"
 
 namespace berth {
 namespace {
@@ -43,6 +46,32 @@ absl::Status PidNamespace(const SpecRequest& request, BuiltSpec* built) {
   }
 }
 
+// The pod's, which kubelet repeats for each container.
+absl::Status UserNamespace(const SpecRequest& request, BuiltSpec* built) {
+  const std::string parent = absl::StrCat(kContextField, ".namespace_options");
+  ASSIGN_OR_RETURN(PodIdMaps maps, PodIdMapsOf(request.pod_context().namespace_options(), parent));
+  const cri::NamespaceOption& own = request.context().namespace_options();
+  if (own.has_userns_options()) {
+    ASSIGN_OR_RETURN(const PodIdMaps asked, PodIdMapsOf(own, parent));
+    const auto same = [](const std::vector<SpecIdMapping>& a, const std::vector<SpecIdMapping>& b) {
+      return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                        [](const SpecIdMapping& x, const SpecIdMapping& y) {
+                          return x.container_id == y.container_id && x.host_id == y.host_id &&
+                                 x.size == y.size;
+                        });
+    };
+    if (!same(asked.uids, maps.uids) || !same(asked.gids, maps.gids)) {
+      return InvalidField(absl::StrCat(parent, ".userns_options"),
+                          "is not that of the pod sandbox");
+    }
+  }
+  if (maps.empty()) return absl::OkStatus();
+  built->spec.linux_.namespaces.push_back({NamespaceKind::kUser, ""});
+  built->spec.linux_.uid_mappings = std::move(maps.uids);
+  built->spec.linux_.gid_mappings = std::move(maps.gids);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status AddNamespaces(const SpecRequest& request, BuiltSpec* built) {
@@ -50,6 +79,7 @@ absl::Status AddNamespaces(const SpecRequest& request, BuiltSpec* built) {
   const cri::NamespaceOption& pod = request.pod_context().namespace_options();
   const int keeper = request.pod_facts.keeper_pid;
   RETURN_IF_ERROR(PidNamespace(request, built));
+  RETURN_IF_ERROR(UserNamespace(request, built));
   if (pod.network() != cri::NODE) {
     out.push_back({NamespaceKind::kNetwork, !request.pod_facts.netns_path.empty()
                                                 ? request.pod_facts.netns_path

@@ -141,7 +141,9 @@ absl::Status Containers::TakeDown(const store::v1::ContainerRecord& record, absl
 absl::Status Containers::Discard(const store::v1::ContainerRecord& record) {
   RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
   live_.Erase(ContainerId(record.id()));
-  return node_.snapshotter->Remove(SnapshotId(record.snapshot_id()));
+  absl::Status result = RemoveVolumes(record);
+  result.Update(node_.snapshotter->Remove(SnapshotId(record.snapshot_id())));
+  return result;
 }
 
 void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit) {
