@@ -103,10 +103,10 @@ struct ExecutorInput {
   uint32_t exec_cgroup_index = 0;  // which of plan->cgroups that replaces
   // An exec: the open join file of each of plan->cgroups, -1 where it is opened by its path; null: all are.
   const int* cgroup_files = nullptr;
-  bool cgroup2_joined = false;     // clone3 put the process into its v2 cgroup already
-  int stdio[3] = {-1, -1, -1};     // -1: /dev/null
-  uint64_t bounding = 0;           // the supervisor's own bounding set
-  uint64_t nofile_soft = 0;        // RLIMIT_NOFILE to restore; 0 leaves it
+  bool cgroup2_joined = false;  // clone3 put the process into its v2 cgroup already
+  int stdio[3] = {-1, -1, -1};  // -1: /dev/null
+  uint64_t bounding = 0;        // the supervisor's own bounding set
+  uint64_t nofile_soft = 0;     // RLIMIT_NOFILE to restore; 0 leaves it
 };
 
 // Carries the plan out and does not return. The caller has just cloned the process (without CLONE_VM), with
