@@ -54,6 +54,7 @@ absl::Status ValidateUserNamespace(const cri::NamespaceOption& namespaces,
 
 std::vector<PlanIdMap> PlanMaps(const std::vector<SpecIdMapping>& mappings) {
   std::vector<PlanIdMap> maps;
+  maps.reserve(mappings.size());
   for (const SpecIdMapping& m : mappings) maps.push_back({m.container_id, m.host_id, m.size});
   return maps;
 }
