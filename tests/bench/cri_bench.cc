@@ -10,7 +10,11 @@
 //     --helpers REGEX    command lines of the processes that the runtime adds to a pod (shims,
 //     pause)
 //     --cni              measure pods with a network of their own, too
-//     --parts LIST       only these of fresh,steps,exec,parallel,pods,loaded (default all), to profile one
+//     --cni-list FILE    with --cni-bin: run this .conflist's plugins bare in turn with pods that have
+//     --cni-bin DIR      the host's network and pods that have their own, and print what the runtime
+//                        adds to the plugins' own time (cni-beyond-plugins)
+//     --parts LIST       only these of fresh,steps,network,exec,parallel,pods,loaded (default all), to
+//                        profile one
 //     --log-dir DIR      where container logs go (made and removed by the caller)
 //     --cgroup-parent P  (default /berth-bench; removed by the caller)
 //
@@ -32,6 +36,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "tests/bench/bare_plugins.h"
 #include "tests/bench/process_cost.h"
 #include "tests/bench/samples.h"
 #include "tests/harness/cri_client.h"
@@ -42,6 +47,7 @@ namespace {
 
 struct Options {
   std::string socket, image, log_dir = "/tmp", cgroup_parent = "/berth-bench", helpers;
+  std::string cni_list, cni_bin;
   int runs = 40, warmup = 5, pods = 30, parallel = 16, idle = 10, daemon_pid = 0;
   bool cni = false;
   std::set<std::string> parts;
@@ -122,6 +128,7 @@ class Bench {
     if (Wanted("fresh")) MeasureDaemon("daemon.pss.fresh");
     if (Wanted("steps")) MeasureStepByStep(/*network=*/false, "");
     if (Wanted("steps") && options_.cni) MeasureStepByStep(/*network=*/true, ".cni");
+    if (Wanted("network") && !options_.cni_list.empty()) MeasureNetworkInPairs();
     if (Wanted("exec")) MeasureExec();
     if (Wanted("parallel")) MeasureParallel();
     if (Wanted("pods")) MeasureManyPods();
@@ -168,6 +175,33 @@ class Bench {
     Print("StopPodSandbox" + suffix, "ms", stop);
     Print("RemovePodSandbox" + suffix, "ms", remove);
     Print("whole-stop" + suffix, "ms", whole_stop);
+  }
+
+  double StartOnce(bool network) {
+    BenchPod pod(client_, options_, NextName(), network);
+    const absl::Time begin = absl::Now();
+    pod.RunAll();
+    const double took = absl::ToDoubleMilliseconds(absl::Now() - begin);
+    pod.StopAll();
+    return took;
+  }
+
+  // Bare plugins, a pod with the host's network and one with its own, in turn: what slows the
+  // machine down for a while slows all three.
+  void MeasureNetworkInPairs() {
+    const auto plugins =
+        Require(LoadBarePlugins(options_.cni_list, options_.cni_bin), "--cni-list");
+    Samples bare, beyond;
+    for (int i = -options_.warmup; i < options_.runs; ++i) {
+      const double plugin_ms = absl::ToDoubleMilliseconds(Require(plugins->Run(), "bare plugins"));
+      const double host_ms = StartOnce(/*network=*/false);
+      const double network_ms = StartOnce(/*network=*/true);
+      if (i < 0) continue;
+      bare.AddValue(plugin_ms);
+      beyond.AddValue(network_ms - host_ms - plugin_ms);
+    }
+    Print("cni-plugins-bare", "ms", bare);
+    Print("cni-beyond-plugins", "ms", beyond);
   }
 
   void MeasureExec() {
@@ -288,6 +322,8 @@ bool ParseOptions(int argc, char** argv, Options* options) {
       {"idle", [&](const char* v) { options->idle = atoi(v); }},
       {"daemon-pid", [&](const char* v) { options->daemon_pid = atoi(v); }},
       {"helpers", [&](const char* v) { options->helpers = v; }},
+      {"cni-list", [&](const char* v) { options->cni_list = v; }},
+      {"cni-bin", [&](const char* v) { options->cni_bin = v; }},
       {"log-dir", [&](const char* v) { options->log_dir = v; }},
       {"parts", [&](const char* v) { options->parts = absl::StrSplit(v, ',', absl::SkipEmpty()); }},
       {"cgroup-parent", [&](const char* v) { options->cgroup_parent = v; }},
