@@ -35,7 +35,9 @@ absl::Status RefuseUnsupported(const SpecRequest& request) {
 void AddBasics(const SpecRequest& request, BuiltSpec* built) {
   built->spec.root_path = request.facts.rootfs;
   built->spec.root_readonly = request.context().readonly_rootfs();
-  built->spec.hostname = request.pod_facts.hostname;
+  // With the node's network it has the node's UTS namespace, too, whose name isn't for it to set.
+  if (request.pod_context().namespace_options().network() != cri::NODE)
+    built->spec.hostname = request.pod_facts.hostname;
   built->spec.linux_.cgroups_path = request.facts.cgroup_path;
   built->process().terminal = request.container.tty();
   built->process().no_new_privileges = request.context().no_new_privs() && !request.privileged();
