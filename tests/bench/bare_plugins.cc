@@ -80,6 +80,7 @@ class Plugins : public BarePlugins {
                                           "CNI_ARGS=IgnoreUnknown=1",
                                           "PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
     std::vector<char*> environment;
+    environment.reserve(variables.size() + 1);
     for (std::string& variable : variables) environment.push_back(variable.data());
     environment.push_back(nullptr);
     char* argv[] = {program.data(), nullptr};

@@ -232,6 +232,7 @@ class Bench {
     Samples start, stop;
     for (int round = -1; round < std::clamp(options_.runs / 8, 3, 10); ++round) {
       std::vector<BenchPod> pods;
+      pods.reserve(options_.parallel);
       for (int i = 0; i < options_.parallel; ++i) {
         pods.emplace_back(client_, options_, NextName(), false);
       }
