@@ -60,7 +60,9 @@ int Serve(const Config& config) {
     LogError("a call did not end in time");
     _exit(1);
   }
-  return 0;
+  // What is left is memory. To give it back, gRPC 1.51 waits up to ten seconds for a poller of its own, if it
+  // has sent a large message.
+  _exit(0);
 }
 
 int Main(int argc, char** argv) {
