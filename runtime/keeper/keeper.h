@@ -89,14 +89,16 @@ void FreeExec(Exec& e);
 
 // ---- keeper_create.cc ----
 
-// Enters the PID namespace that children are to be born in, clones, and comes back at once: with a foreign
-// one for children, CLONE_NEWPID and threads would be refused.
-int CloneIntoPidNamespace(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd);
+// Clones a child into the PID namespace of a process (-1: ours) and into a cgroup of the v2 tree (-1: ours); if
+// the kernel refuses the cgroup, *joined is false, in the child, too, which joins by itself.
+int CloneIntoNamespaceAndCgroup(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd,
+                                bool* joined);
+// What the executor is told of every child.
+ExecutorInput InputFor(const Plan& plan, const ChildEnds& child);
 // The v2 directory of the plan for CLONE_INTO_CGROUP, or -1.
 int OpenUnifiedCgroup(const Plan& plan);
 // A pod's containers are all in its user namespace, or there is none.
 bool FitsUserNamespace(const Plan& plan);
-bool RetryWithoutCgroup(int error);
 // True if a child is at work; its outcome is answered later.
 bool OnCreate(const KeeperRequest& r, Fds& fds);
 void OnStart(const KeeperRequest& r, Fds& fds);

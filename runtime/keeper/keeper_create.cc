@@ -62,6 +62,23 @@ bool MakeChannels(Container& c, ChildEnds* child, bool hold_stdin) {
          (!hold_stdin || MakePipe(&child->stdio[0], &c.in, false));
 }
 
+// Enters the PID namespace that children are to be born in, clones, and comes back at once: with a foreign
+// one for children, CLONE_NEWPID and threads would be refused.
+int CloneIntoPidNamespace(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd) {
+  if (pidns_pidfd >= 0 && sys::SetNs(pidns_pidfd, CLONE_NEWPID) != 0) return -errno;
+  const int pid = CloneProcess(flags, cgroup, pidfd);
+  if (pid != 0 && pidns_pidfd >= 0 && sys::SetNs(state.own_pidns, CLONE_NEWPID) != 0) {
+    _exit(70);  // every later child would be born in a container's namespace
+  }
+  return pid;
+}
+
+// EBUSY and EOPNOTSUPP: the container made an inner node of it, or its domain is invalid; EINVAL: a kernel
+// before 5.7. Then the child joins by itself.
+bool RetryWithoutCgroup(int error) {
+  return error == -EBUSY || error == -EOPNOTSUPP || error == -EINVAL || error == -EACCES;
+}
+
 int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   int error;
   const int pidns = PidNamespaceOf(plan, &error);
@@ -75,21 +92,13 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
   const bool hop = NeedsHop(plan);
   const int enter = hop ? -1 : pidns;
   int cgroup = OpenUnifiedCgroup(plan);
-  int pid = CloneIntoPidNamespace(enter, flags, cgroup, &c.pidfd);
-  const bool joined = cgroup >= 0 && !RetryWithoutCgroup(pid);
-  if (cgroup >= 0 && !joined) pid = CloneIntoPidNamespace(enter, flags, -1, &c.pidfd);
+  ExecutorInput input = InputFor(plan, child);
+  const int pid =
+      CloneIntoNamespaceAndCgroup(enter, flags, cgroup, &c.pidfd, &input.cgroup2_joined);
   if (pid == 0) {
-    ExecutorInput input;
     input.hop = hop;
     if (hop) input.target = pidns;
-    input.plan = &plan;
-    input.status = child.status;
     input.mount_namespace = state.mount_namespace;
-    input.user_namespace = state.user_namespace;
-    input.cgroup2_joined = joined;
-    memcpy(input.stdio, child.stdio, sizeof input.stdio);
-    input.bounding = state.bounding;
-    input.nofile_soft = state.nofile_soft;
     Execute(input);
   }
   Close(cgroup);
@@ -97,15 +106,6 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
 }
 
 }  // namespace
-
-int CloneIntoPidNamespace(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd) {
-  if (pidns_pidfd >= 0 && sys::SetNs(pidns_pidfd, CLONE_NEWPID) != 0) return -errno;
-  const int pid = CloneProcess(flags, cgroup, pidfd);
-  if (pid != 0 && pidns_pidfd >= 0 && sys::SetNs(state.own_pidns, CLONE_NEWPID) != 0) {
-    _exit(70);  // every later child would be born in a container's namespace
-  }
-  return pid;
-}
 
 int OpenUnifiedCgroup(const Plan& plan) {
   const PlanCgroup* groups = PlanTable(plan, plan.cgroups);
@@ -116,10 +116,24 @@ int OpenUnifiedCgroup(const Plan& plan) {
   return -1;
 }
 
-// EBUSY and EOPNOTSUPP: the container made an inner node of it, or its domain is invalid; EINVAL: a kernel
-// before 5.7. Then the child joins by itself.
-bool RetryWithoutCgroup(int error) {
-  return error == -EBUSY || error == -EOPNOTSUPP || error == -EINVAL || error == -EACCES;
+int CloneIntoNamespaceAndCgroup(int pidns_pidfd, uint64_t flags, int cgroup, int* pidfd,
+                                bool* joined) {
+  *joined = cgroup >= 0;
+  const int pid = CloneIntoPidNamespace(pidns_pidfd, flags, cgroup, pidfd);
+  if (cgroup < 0 || !RetryWithoutCgroup(pid)) return pid;
+  *joined = false;
+  return CloneIntoPidNamespace(pidns_pidfd, flags, -1, pidfd);
+}
+
+ExecutorInput InputFor(const Plan& plan, const ChildEnds& child) {
+  ExecutorInput input;
+  input.plan = &plan;
+  input.status = child.status;
+  memcpy(input.stdio, child.stdio, sizeof input.stdio);
+  input.user_namespace = state.user_namespace;
+  input.bounding = state.bounding;
+  input.nofile_soft = state.nofile_soft;
+  return input;
 }
 
 bool FitsUserNamespace(const Plan& plan) {

@@ -55,23 +55,14 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   e->hop = state.user_namespace < 0 && plan->pid_mode != PidMode::kNode &&
            ((plan->flags & kPlanHop) != 0 || HasJoiners());
   const int pidns = e->hop || plan->pid_mode == PidMode::kNode ? -1 : c->pidfd;
-  int pid = CloneIntoPidNamespace(pidns, 0, birth, &e->pidfd);
-  const bool joined = birth >= 0 && !RetryWithoutCgroup(pid);
-  if (birth >= 0 && !joined) pid = CloneIntoPidNamespace(pidns, 0, -1, &e->pidfd);
+  ExecutorInput input = InputFor(*plan, child);
+  const int pid = CloneIntoNamespaceAndCgroup(pidns, 0, birth, &e->pidfd, &input.cgroup2_joined);
   if (pid == 0) {
-    ExecutorInput input;
-    input.plan = plan;
-    input.status = child.status;
     input.target = c->pidfd;
-    input.user_namespace = state.user_namespace;
     input.hop = e->hop;
     input.exec_cgroup = own.directory;
     input.exec_cgroup_index = own.index;
     input.cgroup_files = own.files;
-    input.cgroup2_joined = joined;
-    memcpy(input.stdio, child.stdio, sizeof input.stdio);
-    input.bounding = state.bounding;
-    input.nofile_soft = state.nofile_soft;
     Execute(input);
   }
   if (birth != own.directory) Close(birth);

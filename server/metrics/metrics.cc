@@ -27,7 +27,7 @@ using prometheus::MetricType;
 
 // In the order of the enums.
 constexpr const char* kPodPhases[] = {"netns", "keeper", "cni", "commit"};
-constexpr const char* kContainerPhases[] = {"image",  "snapshot", "spec",  "plan",
+constexpr const char* kContainerPhases[] = {"image",  "snapshot", "spec",  "cgroup", "plan",
                                             "create", "store",    "start", "commit"};
 constexpr const char* kImagePullPhases[] = {"resolve", "download", "unpack", "sync", "commit"};
 

@@ -44,6 +44,7 @@ enum class ContainerPhase {
   kImage,     // create: resolve the image and the user
   kSnapshot,  // create: prepare the writable layer
   kSpec,      // create: build the OCI specification
+  kCgroup,    // create: make the cgroup, with its limits
   kPlan,      // create: compile it
   kCreate,    // create: the keeper makes the process, up to its gate
   kStore,     // create: commit the record

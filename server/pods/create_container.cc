@@ -156,8 +156,8 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
     }
   };
   record.set_snapshot_id(snapshot.str());
-  RETURN_IF_ERROR(MakeVolumes(record));
   absl::Cleanup remove_volumes = [this, &record] { (void)RemoveVolumes(record); };
+  RETURN_IF_ERROR(MakeVolumes(record));
   snapshot_phase.Done();
 
   RETURN_IF_ERROR(creation.Check());
@@ -232,7 +232,6 @@ absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
 }
 
 absl::Status Containers::MakeVolumes(const store::v1::ContainerRecord& record) {
-  absl::Cleanup undo = [this, &record] { (void)RemoveVolumes(record); };
   for (int i = 0; i < record.config().mounts_size(); ++i) {
     const cri::Mount& mount = record.config().mounts(i);
     if (!IsImageVolume(mount)) continue;
@@ -243,7 +242,6 @@ absl::Status Containers::MakeVolumes(const store::v1::ContainerRecord& record) {
     RETURN_IF_ERROR_WITH(
         node_.snapshotter->View(VolumeSnapshot(record.id(), i), image->layers).status(), field);
   }
-  std::move(undo).Cancel();
   return absl::OkStatus();
 }
 
@@ -344,7 +342,9 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image));
   spec_phase.Done();
 
+  PhaseTimer cgroup_phase(node_.metrics, ContainerPhase::kCgroup);
   RETURN_IF_ERROR(MakeCgroup(*record, built.spec.linux_.resources));
+  cgroup_phase.Done();
   absl::Cleanup undo_cgroup = [this, record] {
     (void)RemoveCgroup(record->pod_id(), record->id(), record->cgroup_path(),
                        absl::Now() + absl::Seconds(10));

@@ -56,7 +56,14 @@ class CrashTest : public DaemonTest, public ::testing::WithParamInterface<Step> 
     }
   }
 
-  cri::ContainerConfig Config() { return ContainerConfig("c", {"sleep", "1000"}); }
+  // With an image as volume, whose view must not be left behind either.
+  cri::ContainerConfig Config() {
+    cri::ContainerConfig config = ContainerConfig("c", {"sleep", "1000"});
+    cri::Mount* volume = config.add_mounts();
+    volume->set_container_path("/volume");
+    volume->mutable_image()->set_image(image());
+    return config;
+  }
 
   // The network's configuration may not have been noticed yet.
   absl::StatusOr<TestPod> RetryRunPod() {
@@ -175,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
         Step{"pods.run.cni", Flow::kRunPod}, Step{"pods.run.commit", Flow::kRunPod},
         Step{"network.netns.pin", Flow::kRunPod}, Step{"network.pod_files", Flow::kRunPod},
         Step{"containers.create.snapshot", Flow::kCreate},
+        Step{"containers.create.volume", Flow::kCreate},
         Step{"containers.create.cgroup", Flow::kCreate},
         Step{"containers.create.keeper", Flow::kCreate},
         Step{"containers.create.commit", Flow::kCreate}, Step{"containers.start.log", Flow::kStart},
