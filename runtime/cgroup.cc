@@ -25,7 +25,8 @@ namespace {
 constexpr absl::Duration kRemoveRetry = absl::Milliseconds(500);
 
 // v2 controllers that are handed down to a container's cgroup, as far as the host has them.
-constexpr const char* kDelegated[] = {"cpuset", "cpu", "io", "memory", "hugetlb", "pids"};
+// Those that know no threads come first.
+constexpr const char* kDelegated[] = {"memory", "io", "hugetlb", "cpuset", "cpu", "pids"};
 
 // Options of a v1 mount that are no controllers (fs/kernfs, cgroup-v1.c).
 bool IsMountOption(absl::string_view option) {
@@ -80,6 +81,20 @@ absl::Status InheritCpuset(int root, const std::string& path, bool is_new) {
   return absl::OkStatus();
 }
 
+// Enables controllers in `file`, a subtree_control, that it lacks. All at once: the threaded ones alone (cpu,
+// cpuset, pids) are taken by a cgroup that holds processes, too, and turn its children into such that take
+// no process (cgroup-v2.rst, "Threads"). Memory and its like are refused there (EBUSY), and so is the whole.
+void EnableControllers(int root, const std::string& file, const std::vector<std::string>& missing) {
+  const std::string all = absl::StrCat("+", absl::StrJoin(missing, " +"));
+  const int error = WriteCgroupFile(root, file, all);
+  if (error == 0 || error == EBUSY || error == EOPNOTSUPP || missing.size() == 1) return;
+  // One of them can't be had here; those that processes stand in the way of come first.
+  for (const std::string& controller : missing) {
+    const int one = WriteCgroupFile(root, file, absl::StrCat("+", controller));
+    if (one == EBUSY || one == EOPNOTSUPP) return;
+  }
+}
+
 // Enables below every ancestor what it has and its children don't. An ancestor that holds processes
 // refuses (EBUSY): what that costs is said when a limit is asked for.
 void HandControllersDown(int root, const std::string& path) {
@@ -87,16 +102,18 @@ void HandControllersDown(int root, const std::string& path) {
   for (absl::string_view element : absl::StrSplit(path, '/', absl::SkipEmpty())) {
     absl::StatusOr<std::string> has =
         ReadCgroupFile(root, CgroupFile(ancestor, "cgroup.controllers"));
-    absl::StatusOr<std::string> gives =
-        ReadCgroupFile(root, CgroupFile(ancestor, "cgroup.subtree_control"));
+    const std::string subtree = CgroupFile(ancestor, "cgroup.subtree_control");
+    absl::StatusOr<std::string> gives = ReadCgroupFile(root, subtree);
     if (!has.ok() || !gives.ok()) return;
     const std::vector<std::string> available = absl::StrSplit(*has, ' ');
     const std::vector<std::string> enabled = absl::StrSplit(*gives, ' ');
+    std::vector<std::string> missing;
     for (const char* controller : kDelegated) {
-      if (!Contains(available, controller) || Contains(enabled, controller)) continue;
-      WriteCgroupFile(root, CgroupFile(ancestor, "cgroup.subtree_control"),
-                      absl::StrCat("+", controller));
+      if (Contains(available, controller) && !Contains(enabled, controller)) {
+        missing.emplace_back(controller);
+      }
     }
+    if (!missing.empty()) EnableControllers(root, subtree, missing);
     absl::StrAppend(&ancestor, "/", element);
   }
 }
@@ -197,12 +214,11 @@ bool CgroupHost::HasController(absl::string_view controller) const {
   return Find(controller) != nullptr;
 }
 
-absl::StatusOr<std::string> CgroupHost::PathFor(absl::string_view parent,
-                                                absl::string_view name) const {
-  std::string path;
+absl::StatusOr<std::string> CgroupHost::ParentPath(absl::string_view parent) const {
   if (!parent.empty() && parent.front() != '/') {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cgroup parent \"", parent, "\" is not an absolute path"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cgroup parent \"", parent, "\" is not an absolute path",
+        absl::EndsWith(parent, ".slice") ? "; slices are for cgroup.driver = \"systemd\"" : ""));
   }
   while (!parent.empty() && parent.back() == '/') parent.remove_suffix(1);
   if (!parent.empty()) {
@@ -213,10 +229,16 @@ absl::StatusOr<std::string> CgroupHost::PathFor(absl::string_view parent,
       }
     }
   }
+  return std::string(parent);
+}
+
+absl::StatusOr<std::string> CgroupHost::PathFor(absl::string_view parent,
+                                                absl::string_view name) const {
+  ASSIGN_OR_RETURN(const std::string path, CgroupHost::ParentPath(parent));
   if (name.empty() || name == "." || name == ".." || absl::StrContains(name, "/")) {
     return absl::InvalidArgumentError(absl::StrCat("bad cgroup name \"", name, "\""));
   }
-  return absl::StrCat(parent, "/", name);
+  return absl::StrCat(path, "/", name);
 }
 
 absl::Status CgroupHost::CreateIn(const Hierarchy& hierarchy, const std::string& path) const {
@@ -255,23 +277,33 @@ absl::Status CgroupHost::Create(const std::string& path) const {
     }
     return Annotate(made, "create cgroup");
   }
+  HandDown(path);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<CgroupHold>> CgroupHost::CreateHeld(const std::string& path) const {
+  RETURN_IF_ERROR(Create(path));
+  return nullptr;
+}
+
+void CgroupHost::HandDown(const std::string& path) const {
   const Hierarchy* v2 = unified();
-  if (v2 == nullptr || v2->controllers.empty()) return absl::OkStatus();
+  if (v2 == nullptr || v2->controllers.empty()) return;
   // One read when nothing is to do, as for every container of a node but the first.
   absl::StatusOr<std::string> has =
       ReadCgroupFile(v2->root.get(), CgroupFile(path, "cgroup.controllers"));
-  if (!has.ok()) return absl::OkStatus();
+  if (!has.ok()) return;
   const std::vector<std::string> own = absl::StrSplit(*has, ' ');
   for (const char* controller : kDelegated) {
     if (Contains(v2->controllers, controller) && !Contains(own, controller)) {
       HandControllersDown(v2->root.get(), path);
-      break;
+      return;
     }
   }
-  return absl::OkStatus();
 }
 
-std::vector<CgroupDirectory> CgroupHost::Directories(const std::string& path) const {
+std::vector<CgroupDirectory> CgroupHost::Directories(const std::string& cgroup) const {
+  const std::string path = ProcessPath(cgroup);
   // An exec's own sub-cgroup is made where CLONE_INTO_CGROUP and cgroup.kill are, else where a freeze is.
   const Hierarchy* exec_parent = unified() != nullptr ? unified() : primary();
   std::vector<CgroupDirectory> directories;
@@ -299,7 +331,8 @@ std::vector<std::string> CgroupHost::ProcsPaths(const std::string& path) const {
   return paths;
 }
 
-std::string CgroupHost::UnifiedPath(const std::string& path) const {
+std::string CgroupHost::UnifiedPath(const std::string& cgroup) const {
+  const std::string path = ProcessPath(cgroup);
   const Hierarchy* v2 = unified();
   if (v2 == nullptr || faccessat(v2->root.get(), CgroupFile(path, "").c_str(), F_OK, 0) != 0) {
     return "";

@@ -4,18 +4,18 @@
 // Vocabulary: a *path* names a cgroup, absolute below the root of every hierarchy:
 // `/kubepods/pod1/0123…`. A *hierarchy* is one mount of cgroup v1 or the v2 tree.
 //
-// Life: Create (empty, inherits) → Apply (limits) → processes are put in by writing to ProcsPaths, or
-// at birth by clone3(CLONE_INTO_CGROUP) with UnifiedPath → Kill → Remove. A crash leaves directories
-// only: Children finds them again by their name's prefix.
+// Life: CreateHeld (empty, inherits) → Apply (limits) → processes are put in by writing to ProcsPaths, or
+// at birth by clone3(CLONE_INTO_CGROUP) with UnifiedPath → the hold goes → Kill → Remove. A crash leaves
+// directories only: Children finds them again by their name's prefix.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<CgroupHost> host, CgroupHost::Detect());
-//   ASSIGN_OR_RETURN(const std::string path, host->PathFor("/kubepods/pod1", prefix + id));
-//   RETURN_IF_ERROR(host->Create(path));
+//   ASSIGN_OR_RETURN(const std::string path, host->PathFor("/kubepods/pod1", id));
+//   ASSIGN_OR_RETURN(const std::unique_ptr<CgroupHold> hold, host->CreateHeld(path));
 //   RETURN_IF_ERROR(host->Apply(path, resources));
 //
 // Threads: a CgroupHost is immutable after Detect; any thread may call any verb. Calls on the same
 // path must not run side by side, except Processes, Oom and Kill, which may always.
-// The cgroupfs driver; a systemd driver overrides PathFor, Create and Remove.
+// This is the cgroupfs driver; the systemd driver is runtime/cgroup_systemd.h.
 #ifndef BERTH_RUNTIME_CGROUP_H_
 #define BERTH_RUNTIME_CGROUP_H_
 
@@ -49,6 +49,19 @@ struct CgroupDirectory {
   uint32_t plan_flags = 0;  // CgroupFlag of runtime/plan.h
 };
 
+// Keeps a new cgroup until a process of its own is in it. Null where nothing is needed for that. May be
+// destroyed by any thread.
+class CgroupHold {
+ public:
+  virtual ~CgroupHold() = default;
+};
+
+// A cgroup that carries this daemon's mark.
+struct OwnedCgroup {
+  std::string name;  // as it was given to PathFor
+  std::string path;
+};
+
 class CgroupHost {
  public:
   // Reads /proc/self/mountinfo. FailedPrecondition if no cgroup hierarchy is mounted.
@@ -61,21 +74,27 @@ class CgroupHost {
   // cpu, memory, pids, …: whether some hierarchy limits by it.
   bool HasController(absl::string_view controller) const;
 
-  // PARENT/NAME as a path; "" and "/" are the root. InvalidArgument unless `parent` is absolute or
-  // empty and neither has "..", empty or "." elements.
+  // The path of a parent as kubelet names it: a path here, the name of a slice for the systemd driver.
+  // InvalidArgument unless it is absolute or empty and has no "..", empty or "." elements.
+  virtual absl::StatusOr<std::string> ParentPath(absl::string_view parent) const;
+  // PARENT/NAME as a path; "" and "/" are the root. InvalidArgument as ParentPath.
   virtual absl::StatusOr<std::string> PathFor(absl::string_view parent,
                                               absl::string_view name) const;
+  // The parent for pods that name none; "" leaves it to the caller.
+  virtual std::string DefaultParent() const { return ""; }
 
   // Makes the cgroup in every hierarchy, parents too, and on v2 hands the controllers down to it.
   // What exists is taken as it is. On failure what this call made of the leaf is removed again.
-  virtual absl::Status Create(const std::string& path) const;
+  absl::Status Create(const std::string& path) const;
+  // The same for a container's processes, by the driver. The hold has to live until one has joined.
+  virtual absl::StatusOr<std::unique_ptr<CgroupHold>> CreateHeld(const std::string& path) const;
 
   // Writes the limits that are set. InvalidArgument names a value that contradicts or that the
   // kernel refuses; FailedPrecondition a controller that this host has not. What was written before
   // the failure stays.
-  absl::Status Apply(const std::string& path, const CgroupResources& resources) const;
+  virtual absl::Status Apply(const std::string& path, const CgroupResources& resources) const;
 
-  // The cgroup's directory in each hierarchy that has it.
+  // The directory in each hierarchy that has it, where the cgroup's processes are.
   std::vector<CgroupDirectory> Directories(const std::string& path) const;
   // The cgroup.procs files through which a process joins.
   std::vector<std::string> ProcsPaths(const std::string& path) const;
@@ -109,6 +128,12 @@ class CgroupHost {
   absl::StatusOr<std::vector<std::string>> Children(const std::string& parent,
                                                     absl::string_view prefix) const;
 
+  // What this daemon made and what carries its mark; cgroupfs marks nothing. The notes in STATE come first:
+  // this finds what lost them.
+  virtual absl::StatusOr<std::vector<OwnedCgroup>> Leftovers() const {
+    return std::vector<OwnedCgroup>();
+  }
+
  protected:
   struct Hierarchy {
     bool v2 = false;
@@ -117,6 +142,12 @@ class CgroupHost {
     UniqueFd root;                         // O_PATH
   };
   CgroupHost() = default;
+  CgroupHost(CgroupHost&&) = default;
+
+  // The cgroup below `path` that its processes are in.
+  virtual std::string ProcessPath(const std::string& path) const { return path; }
+  // Enables what the v2 root has in every ancestor's subtree_control.
+  void HandDown(const std::string& path) const;
 
   // The hierarchy that has this controller, or null.
   const Hierarchy* Find(absl::string_view controller) const;

@@ -6,8 +6,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/string_view.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 
@@ -76,6 +79,39 @@ bool MatchesAll(const DeviceRule& rule) {
 
 int Bpf(int command, bpf_attr* attr) { return syscall(SYS_bpf, command, attr, sizeof *attr); }
 
+struct Program {
+  UniqueFd fd;
+  uint32_t id = 0;
+};
+
+// Programs that were loaded: most containers have the same one, and verifying it costs more than all else.
+class LoadedPrograms {
+ public:
+  std::shared_ptr<const Program> Find(const std::string& key) const {
+    MutexLock lock(&mu_);
+    for (const auto& [of, program] : programs_) {
+      if (of == key) return program;
+    }
+    return nullptr;
+  }
+  void Add(std::string key, std::shared_ptr<const Program> program) {
+    constexpr size_t kMost = 16;
+    MutexLock lock(&mu_);
+    if (programs_.size() == kMost) programs_.erase(programs_.begin());
+    programs_.emplace_back(std::move(key), std::move(program));
+  }
+
+ private:
+  mutable Mutex mu_;
+  std::vector<std::pair<std::string, std::shared_ptr<const Program>>> programs_
+      ABSL_GUARDED_BY(mu_);
+};
+
+LoadedPrograms& Loaded() {
+  static LoadedPrograms* const programs = new LoadedPrograms;
+  return *programs;
+}
+
 absl::StatusOr<UniqueFd> LoadProgram(const std::vector<bpf_insn>& program) {
   bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
@@ -87,6 +123,77 @@ absl::StatusOr<UniqueFd> LoadProgram(const std::vector<bpf_insn>& program) {
   UniqueFd fd(Bpf(BPF_PROG_LOAD, &attr));
   if (!fd) return ErrnoStatus("load the device filter (bpf)");
   return fd;
+}
+
+absl::StatusOr<uint32_t> IdOf(int fd) {
+  bpf_prog_info info;
+  std::memset(&info, 0, sizeof info);
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.info.bpf_fd = fd;
+  attr.info.info_len = sizeof info;
+  attr.info.info = reinterpret_cast<uint64_t>(&info);
+  if (Bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) != 0)
+    return ErrnoStatus("ask for the device filter (bpf)");
+  return info.id;
+}
+
+absl::StatusOr<std::shared_ptr<const Program>> GetProgram(const std::vector<DeviceRule>& rules) {
+  const std::vector<bpf_insn> code = DeviceProgram(rules);
+  std::string key(reinterpret_cast<const char*>(code.data()), code.size() * sizeof(bpf_insn));
+  if (std::shared_ptr<const Program> known = Loaded().Find(key)) return known;
+  auto program = std::make_shared<Program>();
+  ASSIGN_OR_RETURN(program->fd, LoadProgram(code));
+  ASSIGN_OR_RETURN(program->id, IdOf(program->fd.get()));
+  Loaded().Add(std::move(key), program);
+  return std::shared_ptr<const Program>(std::move(program));
+}
+
+absl::StatusOr<std::vector<uint32_t>> AttachedTo(int directory) {
+  std::vector<uint32_t> ids(kMaxAttached);
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.query.target_fd = directory;
+  attr.query.attach_type = BPF_CGROUP_DEVICE;
+  attr.query.prog_ids = reinterpret_cast<uint64_t>(ids.data());
+  attr.query.prog_cnt = kMaxAttached;
+  if (Bpf(BPF_PROG_QUERY, &attr) != 0) return ErrnoStatus("query the device filter (bpf)");
+  ids.resize(attr.query.prog_cnt);
+  return ids;
+}
+
+absl::StatusOr<UniqueFd> OpenProgram(uint32_t id) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.prog_id = id;
+  UniqueFd fd(Bpf(BPF_PROG_GET_FD_BY_ID, &attr));
+  if (!fd) return ErrnoStatus("open the old device filter (bpf)");
+  return fd;
+}
+
+// `replaced`: the program whose place it takes, or -1. 0 or the errno.
+int Attach(int directory, int program, int replaced) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.target_fd = directory;
+  attr.attach_bpf_fd = program;
+  attr.attach_type = BPF_CGROUP_DEVICE;
+  attr.attach_flags = BPF_F_ALLOW_MULTI;
+  if (replaced >= 0) {
+    attr.attach_flags |= BPF_F_REPLACE;
+    attr.replace_bpf_fd = replaced;
+  }
+  return Bpf(BPF_PROG_ATTACH, &attr) == 0 ? 0 : errno;
+}
+
+absl::Status Detach(int directory, int program) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.target_fd = directory;
+  attr.attach_bpf_fd = program;
+  attr.attach_type = BPF_CGROUP_DEVICE;
+  if (Bpf(BPF_PROG_DETACH, &attr) != 0) return ErrnoStatus("detach the old device filter (bpf)");
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -113,36 +220,25 @@ std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceRule>& rules) {
 }
 
 absl::Status SetDeviceFilter(int directory, const std::vector<DeviceRule>& rules) {
-  ASSIGN_OR_RETURN(const UniqueFd program, LoadProgram(DeviceProgram(rules)));
-
-  uint32_t old[kMaxAttached] = {};
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
-  attr.query.target_fd = directory;
-  attr.query.attach_type = BPF_CGROUP_DEVICE;
-  attr.query.prog_ids = reinterpret_cast<uint64_t>(old);
-  attr.query.prog_cnt = kMaxAttached;
-  if (Bpf(BPF_PROG_QUERY, &attr) != 0) return ErrnoStatus("query the device filter (bpf)");
-  const uint32_t old_count = attr.query.prog_cnt;
-
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, GetProgram(rules));
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> old, AttachedTo(directory));
+  if (old.size() == 1 && old[0] == program->id) return absl::OkStatus();
+  if (old.size() == 1) {
+    ASSIGN_OR_RETURN(const UniqueFd replaced, OpenProgram(old[0]));
+    if (Attach(directory, program->fd.get(), replaced.get()) == 0) return absl::OkStatus();
+  }
   // All programs of a cgroup must agree, so the new one may stand beside the old for a moment.
-  std::memset(&attr, 0, sizeof attr);
-  attr.target_fd = directory;
-  attr.attach_bpf_fd = program.get();
-  attr.attach_type = BPF_CGROUP_DEVICE;
-  attr.attach_flags = BPF_F_ALLOW_MULTI;
-  if (Bpf(BPF_PROG_ATTACH, &attr) != 0) return ErrnoStatus("attach the device filter (bpf)");
-
-  for (uint32_t i = 0; i < old_count; ++i) {
-    std::memset(&attr, 0, sizeof attr);
-    attr.prog_id = old[i];
-    const UniqueFd fd(Bpf(BPF_PROG_GET_FD_BY_ID, &attr));
-    if (!fd) return ErrnoStatus("open the old device filter (bpf)");
-    std::memset(&attr, 0, sizeof attr);
-    attr.target_fd = directory;
-    attr.attach_bpf_fd = fd.get();
-    attr.attach_type = BPF_CGROUP_DEVICE;
-    if (Bpf(BPF_PROG_DETACH, &attr) != 0) return ErrnoStatus("detach the old device filter (bpf)");
+  bool attached = false;
+  for (const uint32_t id : old) attached = attached || id == program->id;
+  if (!attached) {
+    if (const int error = Attach(directory, program->fd.get(), -1); error != 0) {
+      return ErrnoStatusOf(error, "attach the device filter (bpf)");
+    }
+  }
+  for (const uint32_t id : old) {
+    if (id == program->id) continue;
+    ASSIGN_OR_RETURN(const UniqueFd fd, OpenProgram(id));
+    RETURN_IF_ERROR(Detach(directory, fd.get()));
   }
   return absl::OkStatus();
 }

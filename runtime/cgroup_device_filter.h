@@ -17,7 +17,9 @@ namespace berth {
 std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceRule>& rules);
 
 // Puts the program in the place of whatever program the cgroup has. `directory` may be O_RDONLY. Never
-// leaves the cgroup without a filter in between. Needs CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN).
+// leaves the cgroup without a filter in between: one program replaces one (BPF_F_REPLACE, 5.6); where that
+// can't be, the new one stands beside the old ones until they are detached. Needs CAP_BPF and CAP_NET_ADMIN (or
+// CAP_SYS_ADMIN). Any thread; not for one cgroup side by side.
 absl::Status SetDeviceFilter(int directory, const std::vector<DeviceRule>& rules);
 
 }  // namespace berth

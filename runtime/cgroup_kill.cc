@@ -84,8 +84,9 @@ absl::Status CgroupHost::WaitWhilePopulated(const std::string& path, absl::Time 
 absl::Status CgroupHost::KillByFreezer(const std::string& path, absl::Time deadline) const {
   const Hierarchy* hierarchy = primary();
   const int root = hierarchy->root.get();
-  const Hierarchy* freezer = Find("freezer");
-  const std::string state = CgroupFile(path, "freezer.state");
+  const bool v2 = mode_ == CgroupMode::kUnified;
+  const Hierarchy* freezer = v2 ? unified() : Find("freezer");
+  const std::string state = CgroupFile(path, v2 ? "cgroup.freeze" : "freezer.state");
   const auto list = [&] {
     std::vector<pid_t> pids;
     AppendProcesses(root, path, &pids).IgnoreError();
@@ -95,10 +96,10 @@ absl::Status CgroupHost::KillByFreezer(const std::string& path, absl::Time deadl
     const std::vector<pid_t> pids = list();
     if (pids.empty()) return absl::OkStatus();
     if (round > 0 && absl::Now() >= deadline) return StillThere(path, pids);
-    // Frozen processes fork no more; a frozen one dies only when it is thawed.
-    if (freezer != nullptr) WriteCgroupFile(freezer->root.get(), state, "FROZEN");
+    // Frozen processes fork no more; v1's die only when they are thawed.
+    if (freezer != nullptr) WriteCgroupFile(freezer->root.get(), state, v2 ? "1" : "FROZEN");
     const std::vector<UniqueFd> killed = KillByPidfd(freezer != nullptr ? list() : pids, list);
-    if (freezer != nullptr) WriteCgroupFile(freezer->root.get(), state, "THAWED");
+    if (freezer != nullptr) WriteCgroupFile(freezer->root.get(), state, v2 ? "0" : "THAWED");
     WaitForExits(killed, deadline);
     // Who has exited leaves the list a moment later, and no event says when.
     if (round > 0) poll(nullptr, 0, std::min({round, 20, std::max(Milliseconds(deadline), 1)}));
@@ -112,9 +113,12 @@ absl::Status CgroupHost::Kill(const std::string& path, absl::Time deadline) cons
   }
   const Hierarchy* v2 = unified();
   if (v2 != nullptr) {
-    const int error = WriteCgroupFile(v2->root.get(), CgroupFile(path, "cgroup.kill"), "1");
+    // 5.14. The failpoint stands for a kernel without it.
+    const bool missing = !Failpoint("cgroup.kill_file").ok();
+    const int error =
+        missing ? ENOENT : WriteCgroupFile(v2->root.get(), CgroupFile(path, "cgroup.kill"), "1");
     if (mode_ == CgroupMode::kUnified) {
-      if (error == ENOENT && !Exists(path)) return absl::OkStatus();
+      if (error == ENOENT) return Exists(path) ? KillByFreezer(path, deadline) : absl::OkStatus();
       if (error != 0) return ErrnoStatusOf(error, absl::StrCat("write 1 to cgroup.kill of ", path));
       return WaitWhilePopulated(path, deadline);
     }

@@ -13,18 +13,12 @@
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_device_filter.h"
 #include "runtime/cgroup_files.h"
+#include "runtime/unit_properties.h"
 
 namespace berth {
 namespace {
 
 std::string NumberOrMax(int64_t value) { return value < 0 ? "max" : absl::StrCat(value); }
-
-// v1's 2..262144 onto v2's 1..10000, so that requests keep their proportion to each other
-// (kubelet converts its own cgroups so, too).
-uint64_t WeightOfShares(uint64_t shares) {
-  const uint64_t bounded = std::clamp<uint64_t>(shares, 2, 262144);
-  return 1 + (bounded - 2) * 9999 / 262142;
-}
 
 // "c 1:3 rwm", as devices.allow and devices.deny of v1 want it.
 std::string LegacyDeviceRule(const DeviceRule& rule) {
@@ -225,9 +219,9 @@ class CgroupLimits {
     ASSIGN_OR_RETURN(const Hierarchy* cpu, Need("cpu"));
     if (r_.cpu_idle) RETURN_IF_ERROR(Write(*cpu, "cpu.idle", absl::StrCat(*r_.cpu_idle)));
     if (r_.cpu_shares && r_.cpu_idle.value_or(0) != 1) {
-      RETURN_IF_ERROR(cpu->v2
-                          ? Write(*cpu, "cpu.weight", absl::StrCat(WeightOfShares(*r_.cpu_shares)))
-                          : Write(*cpu, "cpu.shares", absl::StrCat(*r_.cpu_shares)));
+      RETURN_IF_ERROR(
+          cpu->v2 ? Write(*cpu, "cpu.weight", absl::StrCat(CpuWeightOfShares(*r_.cpu_shares)))
+                  : Write(*cpu, "cpu.shares", absl::StrCat(*r_.cpu_shares)));
     }
     return cpu->v2 ? UnifiedBandwidth(*cpu) : LegacyBandwidth(*cpu);
   }
@@ -329,7 +323,8 @@ class CgroupLimits {
 
 absl::Status CgroupHost::Apply(const std::string& path, const CgroupResources& resources) const {
   RETURN_IF_ERROR(Failpoint("cgroup.apply"));
-  return CgroupLimits(*this, path, resources).Apply();
+  const std::string processes = ProcessPath(path);
+  return CgroupLimits(*this, processes, resources).Apply();
 }
 
 std::vector<DeviceRule> DefaultDeviceRules() {

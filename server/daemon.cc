@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/sqlite.h"
 #include "base/status.h"
+#include "runtime/cgroup_systemd.h"
 #include "server/cri/server.h"
 #include "server/image_handler.h"
 #include "server/images/digest.h"
@@ -151,8 +152,11 @@ absl::Status Daemon::Parts::OpenRuntime() {
                            .plugin_directories = config.network.bin_dirs,
                            .plugin_timeout = config.network.plugin_timeout});
   netns = std::make_unique<NetnsDirectory>(node.instance);
-  ASSIGN_OR_RETURN(cgroups, CgroupHost::Detect());
   ASSIGN_OR_RETURN(const std::string keeper, FindProgram(config.runtime.keeper, "berth-keeper"));
+  ASSIGN_OR_RETURN(cgroups, CgroupHost::Detect());
+  if (config.cgroup.driver == "systemd") {
+    ASSIGN_OR_RETURN(cgroups, SystemdCgroupHost::Make(std::move(cgroups), keeper, node.instance));
+  }
   std::vector<std::string> keepers_cgroups;
   if (const std::string& path = config.cgroup.keepers_cgroup; !path.empty()) {
     RETURN_IF_ERROR_WITH(cgroups->Create(path), "cgroup.keepers_cgroup");

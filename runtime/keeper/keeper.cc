@@ -252,6 +252,14 @@ int Main() {
   return 0;
 }
 
+// A process and no more, until its stdin ends: systemd starts no scope without one (runtime/cgroup_systemd.h).
+[[noreturn]] void Hold() {
+  char byte;
+  sys::CloseRange(3, ~0u, 0);
+  while (read(0, &byte, 1) < 0 && errno == EINTR) continue;
+  _exit(0);
+}
+
 int Resume(const char* number) {
   int fd = 0, reply = -1;
   for (; *number >= '0' && *number <= '9'; ++number) fd = fd * 10 + (*number - '0');
@@ -310,6 +318,7 @@ int64_t MonotonicNs() {
 
 int main(int argc, char** argv) {
   using namespace berth::keeper;
+  if (argc == 2 && strcmp(argv[1], "--hold") == 0) Hold();
   const int rc = argc == 3 && strcmp(argv[1], "--resume") == 0 ? Resume(argv[2]) : Main();
   if (rc != 0) return rc;
   Loop();

@@ -102,7 +102,9 @@ class Containers {
   // Their layers, by where they are mounted.
   absl::StatusOr<std::map<std::string, std::vector<std::string>>> VolumeLayers(
       const store::v1::ContainerRecord& record) const;
-  absl::Status MakeCgroup(const store::v1::ContainerRecord& record, const CgroupResources& limits);
+  // Makes and limits it. The hold has to live until a process is in it.
+  absl::StatusOr<std::unique_ptr<CgroupHold>> MakeCgroup(const store::v1::ContainerRecord& record,
+                                                         const CgroupResources& limits);
   // OK: the program runs. What it returns otherwise has been recorded if it is final.
   absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);
   void RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit);

@@ -277,8 +277,8 @@ std::vector<std::string> Containers::SnapshotsOf(const store::v1::ContainerRecor
   return ids;
 }
 
-absl::Status Containers::MakeCgroup(const store::v1::ContainerRecord& record,
-                                    const CgroupResources& limits) {
+absl::StatusOr<std::unique_ptr<CgroupHold>> Containers::MakeCgroup(
+    const store::v1::ContainerRecord& record, const CgroupResources& limits) {
   const std::string intents = node_.CgroupIntents(record.pod_id());
   RETURN_IF_ERROR(MakeDirectories(intents, 0700));
   const std::string intent = absl::StrCat(intents, "/", record.id());
@@ -288,10 +288,11 @@ absl::Status Containers::MakeCgroup(const store::v1::ContainerRecord& record,
                        absl::Now() + absl::Seconds(10));
   };
   RETURN_IF_ERROR(Failpoint("containers.create.cgroup"));
-  RETURN_IF_ERROR_WITH(node_.cgroups->Create(record.cgroup_path()), "cgroup");
+  ASSIGN_OR_RETURN_WITH(std::unique_ptr<CgroupHold> hold,
+                        node_.cgroups->CreateHeld(record.cgroup_path()), "cgroup");
   RETURN_IF_ERROR_WITH(node_.cgroups->Apply(record.cgroup_path(), limits), "linux.resources");
   std::move(undo).Cancel();
-  return absl::OkStatus();
+  return hold;
 }
 
 absl::Status Containers::RemoveCgroup(const std::string& pod, const std::string& container,
@@ -343,7 +344,8 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   spec_phase.Done();
 
   PhaseTimer cgroup_phase(node_.metrics, ContainerPhase::kCgroup);
-  RETURN_IF_ERROR(MakeCgroup(*record, built.spec.linux_.resources));
+  ASSIGN_OR_RETURN(const std::unique_ptr<CgroupHold> hold,
+                   MakeCgroup(*record, built.spec.linux_.resources));
   cgroup_phase.Done();
   absl::Cleanup undo_cgroup = [this, record] {
     (void)RemoveCgroup(record->pod_id(), record->id(), record->cgroup_path(),

@@ -46,7 +46,10 @@ struct Node {
     return absl::StrCat(PodDirectory(pod), "/cgroups");
   }
   // Where containers go whose pod names no cgroup parent.
-  std::string DefaultCgroupParent() const { return absl::StrCat("/berth-", instance.str()); }
+  std::string DefaultCgroupParent() const {
+    const std::string of_driver = cgroups->DefaultParent();
+    return of_driver.empty() ? absl::StrCat("/berth-", instance.str()) : of_driver;
+  }
 };
 
 }  // namespace berth

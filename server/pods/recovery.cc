@@ -32,6 +32,7 @@ void Recovery::Run() {
     }
   }
   SweepStateDirectories();
+  SweepCgroups();
   SweepNamespaces();
   SweepSnapshots();
 }
@@ -162,6 +163,26 @@ void Recovery::SweepStateDirectories() {
     EndOrphan(id);
     LogIgnored(node_.netns->Unpin(id), absl::StrCat("namespace of pod ", name));
     LogIgnored(RemoveTree(node_.PodDirectory(name)), absl::StrCat("directory of pod ", name));
+  }
+}
+
+// What the notes in STATE did not lead to, where cgroups carry a mark of ours.
+void Recovery::SweepCgroups() {
+  const auto left = node_.cgroups->Leftovers();
+  if (!left.ok()) {
+    LogIgnored(left.status(), "cgroups");
+    return;
+  }
+  for (const OwnedCgroup& cgroup : *left) {
+    const ContainerRecordPtr container = node_.store->Container(ContainerId(cgroup.name));
+    const bool wanted = container != nullptr
+                            ? container->state() != store::v1::CONTAINER_STATE_EXITED
+                            : node_.store->Pod(PodId(cgroup.name)) != nullptr;
+    if (wanted) continue;
+    LogInfo("recovery: cgroup ", cgroup.path, " belongs to nothing, removing it");
+    LogIgnored(node_.cgroups->Kill(cgroup.path, absl::Now() + kKeeperDeadline),
+               absl::StrCat("kill cgroup ", cgroup.path));
+    LogIgnored(node_.cgroups->Remove(cgroup.path), absl::StrCat("cgroup ", cgroup.path));
   }
 }
 

@@ -37,6 +37,7 @@ class Recovery {
   void SettleContainers(const PodRecordPtr& pod, Keeper& keeper);
   void UndoHalfMade(const PodRecordPtr& pod);
   void SweepStateDirectories();
+  void SweepCgroups();
   void SweepNamespaces();
   void SweepSnapshots();
   void EndOrphan(const PodId& pod);

@@ -195,13 +195,14 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
                                       absl::Now() + absl::Seconds(10));
     }
   };
+  std::unique_ptr<CgroupHold> hold;  // until the pod's init is in its cgroup
   if (options.shared_pid) {
     ASSIGN_OR_RETURN(const std::string path,
                      node_.cgroups->PathFor(record.cgroup_parent(), record.id()));
     RETURN_IF_ERROR(MakeDirectories(node_.CgroupIntents(record.id()), 0700));
     RETURN_IF_ERROR(WriteFileAtomically(
         absl::StrCat(node_.CgroupIntents(record.id()), "/", record.id()), path, 0600));
-    RETURN_IF_ERROR(node_.cgroups->Create(path));
+    ASSIGN_OR_RETURN(hold, node_.cgroups->CreateHeld(path));
     for (const CgroupDirectory& cgroup : node_.cgroups->Directories(path)) {
       options.pod_cgroups.push_back(cgroup.path);
     }
@@ -212,6 +213,7 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   absl::Cleanup end_keeper = [&keeper] {
     if (!keeper->Shutdown(absl::Now() + kKeeperDeadline).ok()) keeper->Kill();
   };
+  hold.reset();
   record.mutable_keeper()->set_pid(keeper->pid());
   keeper_phase.Done();
 

@@ -127,9 +127,11 @@ void Sandboxes::RemoveDefaultParent() {
   for (const PodRecordPtr& pod : node_.store->Pods()) {
     if (pod->cgroup_parent() == parent) return;
   }
-  const auto children = node_.cgroups->Children(parent, "");
+  const absl::StatusOr<std::string> path = node_.cgroups->ParentPath(parent);
+  if (!path.ok()) return;
+  const auto children = node_.cgroups->Children(*path, "");
   if (!children.ok() || !children->empty()) return;
-  if (absl::Status status = node_.cgroups->Remove(parent); !status.ok()) {
+  if (absl::Status status = node_.cgroups->Remove(*path); !status.ok()) {
     LogWarning("cgroup ", parent, ": ", status.message(), ", ignoring");
   }
 }
