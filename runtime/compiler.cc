@@ -403,9 +403,10 @@ class Compiler {
 
   absl::Status Process(const SpecProcess& p) {
     if (p.args.empty() || p.args[0].empty()) return Invalid("process.args", "want a command");
-    if (!p.apparmor_profile.empty() && p.apparmor_profile != "unconfined") {
-      return Unsupported("process.apparmorProfile");
+    if (p.apparmor_profile.find_first_of(" \t\n") != std::string::npos) {
+      return Invalid("process.apparmorProfile", "has white space");
     }
+    if (p.apparmor_profile != "unconfined") plan_.apparmor = p.apparmor_profile;
     if (!p.selinux_label.empty()) return Unsupported("process.selinuxLabel");
     for (size_t i = 0; i < p.env.size(); ++i) {
       if (p.env[i].empty()) return Invalid(absl::StrCat("process.env[", i, "]"), "is empty");

@@ -161,6 +161,22 @@ void SetOomScore(ExecutorContext& c) {
   close(fd);
 }
 
+// The label that execve takes on; the kernel keeps it over a fork. Asked for in the host's namespaces, where
+// /proc is nobody else's. attr/apparmor is there since 5.8; before, attr belongs to the first module alone.
+void AskForProfile(ExecutorContext& c) {
+  const char* profile = c.String(c.plan.apparmor);
+  if (profile == nullptr) return;
+  int fd = sys::Open("/proc/self/attr/apparmor/exec", O_WRONLY);
+  if (fd < 0 && errno == ENOENT) fd = sys::Open("/proc/self/attr/exec", O_WRONLY);
+  if (fd < 0) Fail(c, Step::kAppArmor);
+  const size_t length = strlen(profile);
+  if (length + 6 > sizeof c.path) Fail(c, Step::kAppArmor, 0, ENAMETOOLONG);
+  memcpy(c.path, "exec ", 5);
+  memcpy(c.path + 5, profile, length + 1);
+  if (write(fd, c.path, length + 5) != static_cast<ssize_t>(length + 5)) Fail(c, Step::kAppArmor);
+  close(fd);
+}
+
 bool SetLimit(unsigned resource, uint64_t soft, uint64_t hard) {
   const uint64_t limit[2] = {soft, hard};
   return syscall(__NR_prlimit64, 0, resource, limit, nullptr) == 0;
@@ -438,6 +454,7 @@ void CrossIntoUserNamespace(ExecutorContext& c) {
   ResetSignals();
   JoinCgroups(c);
   SetOomScore(c);
+  AskForProfile(c);
   OpenRootfs(c);
   OpenMountSources(c);
   // In the container's.
@@ -474,6 +491,7 @@ void CrossIntoUserNamespace(ExecutorContext& c) {
   CloseOtherDescriptors(c);
   ResetSignals();
   SetOomScore(c);
+  AskForProfile(c);
   c.null = sys::Open("/dev/null", O_RDWR);
   if (c.null < 0) Fail(c, Step::kDescriptors);
   const int namespaces = CLONE_NEWNS | (Has(c, kPlanCgroupNamespace) ? CLONE_NEWCGROUP : 0);

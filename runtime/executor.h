@@ -66,6 +66,7 @@ enum class Step : uint32_t {
   kLayerIdMap,     // index: as kOverlay
   kMountIdMap,     // index: mounts
   kMountSubPath,   // index: mounts
+  kAppArmor,       // asking for the profile
 };
 
 struct Failure {

@@ -72,6 +72,9 @@ std::string Sentence(const Names& n, const Failure& f) {
       return absl::StrCat("join cgroup ", n.At(&Plan::cgroups, &PlanCgroup::path));
     case Step::kOomScore:
       return "set oom_score_adj";
+    case Step::kAppArmor:
+      return absl::StrCat("ask for AppArmor profile ", n.String(&Plan::apparmor),
+                          f.error == ENOENT ? " (is it loaded?)" : "");
     case Step::kRlimit:
       return absl::StrCat("set rlimit ", n.Rlimit());
     case Step::kOverlay:

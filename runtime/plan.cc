@@ -172,6 +172,7 @@ const char* ValidatePlan(const void* data, size_t size) {
   if (!v.Path(plan.cwd)) return "cwd";
   if (!v.Optional(plan.hostname)) return "hostname";
   if (!v.Optional(plan.domainname)) return "domainname";
+  if (!v.Optional(plan.apparmor)) return "apparmor";
   if (plan.argv.count == 0) return "argv";
   if (!v.Each(plan.argv, kMaxPlanStrings, [&](Str s) { return s != 0 && v.Optional(s); }))
     return "argv";

@@ -250,7 +250,7 @@ struct Plan {
   Str domainname;
   uint32_t console_rows;
   uint32_t console_columns;
-  uint32_t reserved;
+  Str apparmor;     // the profile that execve changes to; absent: none
   Table<Str> argv;  // at least one
   Table<Str> envp;  // `NAME=value`; HOME is added from /etc/passwd if it is not there
 

@@ -119,6 +119,7 @@ absl::StatusOr<std::string> BuildPlan(const PlanContents& c) {
   plan.domainname = w.Add(c.domainname);
   plan.console_rows = c.console_rows;
   plan.console_columns = c.console_columns;
+  plan.apparmor = w.Add(c.apparmor);
   plan.argv = w.AddStrings(c.argv);
   plan.envp = w.AddStrings(c.envp);
   plan.uid_maps = w.Add(c.uid_maps);

@@ -104,6 +104,7 @@ struct PlanContents {
   std::string domainname;
   uint32_t console_rows = 0;
   uint32_t console_columns = 0;
+  std::string apparmor;
   std::vector<std::string> argv;
   std::vector<std::string> envp;
   std::vector<PlanIdMap> uid_maps;

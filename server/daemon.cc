@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/sqlite.h"
 #include "base/status.h"
+#include "runtime/apparmor.h"
 #include "runtime/cgroup_systemd.h"
 #include "server/cri/server.h"
 #include "server/image_handler.h"
@@ -147,7 +148,17 @@ absl::Status Daemon::Parts::OpenStorage() {
   return absl::OkStatus();
 }
 
+// RuntimeDefault's profile. Without it pods that ask for it are refused.
+void LoadAppArmorProfile() {
+  if (!AppArmorIsEnabled()) return;
+  constexpr absl::Duration kPatience = absl::Seconds(30);
+  if (absl::Status loaded = LoadDefaultAppArmorProfile(absl::Now() + kPatience); !loaded.ok()) {
+    LogWarning("AppArmor: the default profile is not loaded: ", loaded.message());
+  }
+}
+
 absl::Status Daemon::Parts::OpenRuntime() {
+  LoadAppArmorProfile();
   network = NewCniNetwork({.config_directory = config.network.conf_dir,
                            .plugin_directories = config.network.bin_dirs,
                            .plugin_timeout = config.network.plugin_timeout});

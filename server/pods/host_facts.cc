@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/files.h"
 #include "base/status.h"
+#include "runtime/apparmor.h"
 #include "server/pods/spec_builder.h"
 
 namespace berth {
@@ -93,7 +94,10 @@ const HostFacts& ThisHost() {
     };
     f->read_profile = [](const std::string& path) { return ReadFile(path, kMaxProfile); };
     f->resolve_source = ResolveSource;
-    f->apparmor = access("/sys/kernel/security/apparmor", F_OK) == 0;
+    f->apparmor = AppArmorIsEnabled();
+    // The daemon has loaded it before it serves, if it could.
+    f->apparmor_default = f->apparmor && CheckAppArmorProfile(kDefaultAppArmorProfile).ok();
+    f->apparmor_profile = [](const std::string& name) { return CheckAppArmorProfile(name); };
     f->selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
     f->capability_limit = OwnBoundingSet();
     return f;

@@ -54,7 +54,10 @@ struct HostFacts {
   // A mount's source with links resolved; NotFound if it is missing. Missing directories are made by
   // the flow before, as other runtimes do.
   std::function<absl::StatusOr<std::string>(const std::string& path)> resolve_source;
-  bool apparmor = false;
+  bool apparmor = false;          // the kernel enforces profiles
+  bool apparmor_default = false;  // ours is loaded
+  // OK if a profile of this name is loaded, else NotFound.
+  std::function<absl::Status(const std::string& name)> apparmor_profile;
   bool selinux = false;
   CapabilityMask capability_limit = kAllCapabilities;
 };

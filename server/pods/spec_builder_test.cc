@@ -6,6 +6,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+// CRI's deprecated profile strings still come from older clients.
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
 namespace berth {
 namespace {
 
@@ -352,10 +355,53 @@ TEST_F(SpecBuilderTest, WhatIsNotServedIsRefused) {
   options()->mutable_userns_options()->set_mode(cri::POD);
   EXPECT_EQ(Try().status().code(), absl::StatusCode::kInvalidArgument);
   options()->clear_userns_options();
+}
+
+TEST_F(SpecBuilderTest, WithoutAppArmorAskingForItIsRefused) {
+  EXPECT_EQ(Built().spec.process->apparmor_profile, "");
   context()->mutable_apparmor();  // RuntimeDefault
-  EXPECT_TRUE(Try().ok());
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
   context()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::Localhost);
   context()->mutable_apparmor()->set_localhost_ref("x");
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
+  context()->mutable_apparmor()->clear_localhost_ref();
+  context()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::Unconfined);
+  EXPECT_EQ(Built().spec.process->apparmor_profile, "");
+  context()->clear_apparmor();
+  context()->set_apparmor_profile("runtime/default");
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(SpecBuilderTest, AppArmorProfilesAreTakenFromEitherField) {
+  host_.apparmor = host_.apparmor_default = true;
+  host_.apparmor_profile = [](const std::string& name) {
+    return name == "mine" ? absl::OkStatus() : absl::NotFoundError(name + " is not loaded");
+  };
+  const auto profile = [this] { return Built().spec.process->apparmor_profile; };
+  EXPECT_EQ(profile(), "berth-default");  // nothing was said
+  for (const auto& [old, want] : std::vector<std::pair<std::string, std::string>>{
+           {"runtime/default", "berth-default"}, {"unconfined", ""}, {"localhost/mine", "mine"}}) {
+    context()->set_apparmor_profile(old);
+    EXPECT_EQ(profile(), want) << old;
+  }
+  context()->set_apparmor_profile("localhost/other");
+  EXPECT_THAT(std::string(Try().status().message()), HasSubstr("apparmor_profile: other"));
+  context()->set_apparmor_profile("nonsense");
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kInvalidArgument);
+  context()->clear_apparmor_profile();
+
+  context()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::Localhost);
+  EXPECT_EQ(Try().status().code(), absl::StatusCode::kInvalidArgument);
+  context()->mutable_apparmor()->set_localhost_ref("mine");
+  EXPECT_EQ(profile(), "mine");
+  // A privileged container is unconfined unless it names a profile.
+  MakePrivileged();
+  EXPECT_EQ(profile(), "mine");
+  context()->mutable_apparmor()->clear_localhost_ref();
+  context()->mutable_apparmor()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
+  EXPECT_EQ(profile(), "");
+  host_.apparmor_default = false;
+  context()->set_privileged(false);
   EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
 }
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "runtime/apparmor.h"
 #include "runtime/seccomp/profile.h"
 #include "server/pods/spec_parts.h"
 
@@ -94,22 +95,46 @@ absl::Status AddSeccomp(const SpecRequest& request, BuiltSpec* built) {
   return absl::OkStatus();
 }
 
-// RuntimeDefault is no profile of ours yet: unconfined, with and without AppArmor in the kernel.
-absl::Status CheckAppArmor(const SpecRequest& request) {
-  const std::string field = absl::StrCat(kContextField, ".apparmor");
-  cri::SecurityProfile profile = request.context().apparmor();
-  if (!request.context().has_apparmor()) {
-    ASSIGN_OR_RETURN(profile, OldProfile(request.context().apparmor_profile(),
-                                         absl::StrCat(kContextField, ".apparmor_profile")));
+absl::Status NoAppArmor(const std::string& field) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(field, ": this node's kernel has no AppArmor, or it is switched off"));
+}
+
+// What a pod asks for is got or refused. One that says nothing gets the default where there is one.
+absl::Status AddAppArmor(const SpecRequest& request, BuiltSpec* built) {
+  const cri::LinuxContainerSecurityContext& context = request.context();
+  std::string field = absl::StrCat(kContextField, ".apparmor");
+  cri::SecurityProfile profile = context.apparmor();
+  const bool silent = !context.has_apparmor() && context.apparmor_profile().empty();
+  if (!context.has_apparmor()) {
+    if (!silent) field = absl::StrCat(kContextField, ".apparmor_profile");
+    ASSIGN_OR_RETURN(profile, OldProfile(context.apparmor_profile(), field));
   }
   RETURN_IF_ERROR(CheckProfile(profile, field));
-  if (request.privileged() || profile.profile_type() != cri::SecurityProfile::Localhost) {
+  if (silent) {
+    if (request.host.apparmor && request.host.apparmor_default && !request.privileged()) {
+      built->process().apparmor_profile = kDefaultAppArmorProfile;
+    }
     return absl::OkStatus();
   }
-  if (!request.host.apparmor) {
-    return absl::FailedPreconditionError(absl::StrCat(field, ": this kernel has no AppArmor"));
+  if (profile.profile_type() == cri::SecurityProfile::Unconfined) return absl::OkStatus();
+  if (!request.host.apparmor) return NoAppArmor(field);
+  if (profile.profile_type() == cri::SecurityProfile::RuntimeDefault) {
+    if (request.privileged()) return absl::OkStatus();
+    if (!request.host.apparmor_default) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(field, ": the default profile is not loaded; berthd's log says why"));
+    }
+    built->process().apparmor_profile = kDefaultAppArmorProfile;
+    return absl::OkStatus();
   }
-  return UnsupportedField(field, "Localhost profiles are not supported");
+  absl::string_view name = profile.localhost_ref();
+  absl::ConsumePrefix(&name, "localhost/");
+  const absl::Status loaded = request.host.apparmor_profile(std::string(name));
+  if (absl::IsNotFound(loaded)) return InvalidField(field, loaded.message());
+  RETURN_IF_ERROR_WITH(loaded, field);
+  built->process().apparmor_profile = std::string(name);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -117,7 +142,7 @@ absl::Status CheckAppArmor(const SpecRequest& request) {
 absl::Status AddConfinement(const SpecRequest& request, BuiltSpec* built) {
   RETURN_IF_ERROR(AddPaths(request, built));
   RETURN_IF_ERROR(AddSeccomp(request, built));
-  return CheckAppArmor(request);
+  return AddAppArmor(request, built);
 }
 
 }  // namespace berth

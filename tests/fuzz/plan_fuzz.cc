@@ -25,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   berth::WalkPlan(*plan);
   // A failure that a keeper reports of it, made of what executors don't read.
   const absl::string_view text = berth::Text(reinterpret_cast<const uint8_t*>(plan), bytes);
-  const berth::Failure failure = {plan->reserved % 64, plan->rootfs.reserved, ENOENT};
+  const berth::Failure failure = {plan->console_rows % 64, plan->rootfs.reserved, ENOENT};
   FUZZ_CHECK(!berth::DescribeFailure(text, failure).ok());
   return 0;
 }
