@@ -132,17 +132,22 @@ std::string DaemonTest::RunToEnd(const TestPod& pod, cri::ContainerConfig config
   return LogText(ReadLog(log));
 }
 
-pid_t DaemonTest::PidOf(const std::string& container) {
+nlohmann::json DaemonTest::InfoOf(const std::string& container) {
   cri::ContainerStatusRequest request;
   request.set_container_id(container);
   request.set_verbose(true);
   auto answer = cri().Call(&CriClient::Runtime::ContainerStatus, request);
   EXPECT_OK(answer);
-  if (!answer.ok()) return 0;
-  // As crictl reads it: a JSON object under `info`.
-  const auto info = nlohmann::json::parse(answer->info().at("info"), nullptr, false);
+  if (!answer.ok()) return nlohmann::json::object();
+  auto info = nlohmann::json::parse(answer->info().at("info"), nullptr, false);
   EXPECT_TRUE(info.is_object() && info.contains("pid")) << answer->info().at("info");
-  return info.is_object() ? info.value("pid", 0) : 0;
+  return info.is_object() ? info : nlohmann::json::object();
+}
+
+pid_t DaemonTest::PidOf(const std::string& container) { return InfoOf(container).value("pid", 0); }
+
+std::string DaemonTest::CgroupOf(const std::string& container) {
+  return InfoOf(container).value("cgroup", "");
 }
 
 std::vector<pid_t> DaemonTest::Keepers() {

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,8 @@ class DaemonTest : public ::testing::Test {
 
   // The host's pid of a container's main process, from verbose status; 0 with a failure if unknown.
   pid_t PidOf(const std::string& container);
+  // The path of its cgroup below the hierarchies' roots, from verbose status.
+  std::string CgroupOf(const std::string& container);
   // Keepers' pids in this machine.
   std::vector<pid_t> Keepers();
 
@@ -98,6 +101,8 @@ class DaemonTest : public ::testing::Test {
   TestDaemon daemon_;
 
  private:
+  // The `info` of verbose status, which crictl reads as a JSON object.
+  nlohmann::json InfoOf(const std::string& container);
   void ExpectNoLeaks(const LeakCheck& check, const char* when);
 
   std::string image_;

@@ -21,6 +21,13 @@ namespace {
 
 using Findings = std::set<std::string>;
 
+// Of a whole machine's, which come and go: children of kthreadd.
+bool IsKernelThread(const std::string& stat) {
+  const size_t name_end = stat.rfind(") ");
+  return name_end != std::string::npos &&
+         (absl::StrContains(stat.substr(name_end, 8), " 2 ") || absl::StartsWith(stat, "2 "));
+}
+
 void LookAtProcesses(Findings* findings) {
   auto names = ListDirectory("/proc");
   if (!names.ok()) return;
@@ -29,7 +36,8 @@ void LookAtProcesses(Findings* findings) {
     std::string line = ReadFile(absl::StrCat("/proc/", name, "/cmdline")).value_or("");
     std::replace(line.begin(), line.end(), '\0', ' ');
     if (line.empty()) line = ReadFile(absl::StrCat("/proc/", name, "/stat")).value_or("gone");
-    if (line != "gone") findings->insert(absl::StrCat("process ", name, ": ", line));
+    if (line != "gone" && !IsKernelThread(line))
+      findings->insert(absl::StrCat("process ", name, ": ", line));
   }
 }
 
@@ -69,6 +77,12 @@ void Walk(const std::string& directory, bool directories,
 
 void LookAtCgroups(Findings* findings) {
   const std::string top = "/sys/fs/cgroup";
+  // Pure cgroup v2: what is below the tests' own cgroup or slice.
+  for (const std::string& tree : {TestCgroup(), std::string("/berthtest.slice")}) {
+    Walk(top + tree, /*directories=*/true, [&](const std::string& path) {
+      findings->insert(absl::StrCat("cgroup ", path.substr(top.size() + 1)));
+    });
+  }
   auto hierarchies = ListDirectory(top);
   if (!hierarchies.ok()) return;
   for (const std::string& hierarchy : *hierarchies) {

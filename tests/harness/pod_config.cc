@@ -11,8 +11,11 @@ cri::PodSandboxConfig Pod(const std::string& name) {
   config.mutable_metadata()->set_namespace_("default");
   config.set_hostname(name);
   const char* cgroup = getenv("BERTH_TEST_CGROUP");  // see private_machine.h
+  const char* driver = getenv("BERTH_TEST_CGROUP_DRIVER");
   config.mutable_linux()->set_cgroup_parent(
-      std::string(cgroup != nullptr ? cgroup : "/berth-test") + "/pods");
+      driver != nullptr && std::string(driver) == "systemd"
+          ? "berthtest-pods.slice"
+          : std::string(cgroup != nullptr ? cgroup : "/berth-test") + "/pods");
   auto* security = config.mutable_linux()->mutable_security_context();
   security->mutable_seccomp()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
   auto* namespaces = security->mutable_namespace_options();

@@ -25,6 +25,9 @@ namespace {
 
 constexpr char kCgroupVariable[] = "BERTH_TEST_CGROUP";
 constexpr char kDirectoryVariable[] = "BERTH_TEST_DIRECTORY";
+constexpr char kMachineVariable[] = "BERTH_TEST_MACHINE";
+constexpr char kDriverVariable[] = "BERTH_TEST_CGROUP_DRIVER";
+constexpr char kPlaceVariable[] = "BERTH_TEST_TMP";  // instead of /var/tmp
 constexpr char kHierarchies[] = "/sys/fs/cgroup";
 
 int Fail(const char* what) {
@@ -87,6 +90,12 @@ void RemoveCgroup(const std::string& path) {
 // The pods' parent and the keepers' cgroup, in every hierarchy: on a node they are kubelet's and
 // the operator's, and outlive pods and daemons.
 void MakeParentCgroups(const std::string& cgroup) {
+  if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0) {  // pure cgroup v2
+    for (const char* child : {"/pods", "/keepers"}) {
+      MakeDirectories(kHierarchies + cgroup + child, 0755).IgnoreError();
+    }
+    return;
+  }
   auto hierarchies = ListDirectory(kHierarchies);
   if (!hierarchies.ok()) return;
   for (const std::string& name : *hierarchies) {
@@ -94,11 +103,6 @@ void MakeParentCgroups(const std::string& cgroup) {
     if (access((root + "/cgroup.procs").c_str(), F_OK) != 0) continue;
     for (const char* child : {"/pods", "/keepers"}) {
       MakeDirectories(root + cgroup + child, 0755).IgnoreError();
-    }
-  }
-  if (access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0) {
-    for (const char* child : {"/pods", "/keepers"}) {
-      MakeDirectories(kHierarchies + cgroup + child, 0755).IgnoreError();
     }
   }
 }
@@ -112,6 +116,30 @@ void RemoveCgroups(const std::string& cgroup) {
   }
 }
 
+bool IsSet(const char* variable, const char* value) {
+  const char* now = getenv(variable);
+  return now != nullptr && strcmp(now, value) == 0;
+}
+
+// In a child, so that what the test starts has ended or lost its parent when the cgroups go.
+int RunInWholeMachine(const std::function<int()>& body) {
+  if (SystemdDriver() && system("systemctl start berthtest-pods.slice") != 0) {
+    fprintf(stderr, "private machine: no slice for the tests\n");
+    return 1;
+  }
+  mkdir("/run/netns", 0755);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const pid_t child = fork();
+  if (child < 0) return Fail("fork");
+  if (child == 0) exit(body());
+  for (;;) {
+    int status;
+    const pid_t pid = waitpid(-1, &status, 0);
+    if (pid == child) return ExitCode(status);
+    if (pid < 0 && errno != EINTR) return Fail("waitpid");
+  }
+}
+
 }  // namespace
 
 int RunInPrivateMachine(const std::function<int()>& body) {
@@ -120,12 +148,19 @@ int RunInPrivateMachine(const std::function<int()>& body) {
     return 1;
   }
   const std::string cgroup = "/berth-test-" + std::to_string(getpid());
-  std::string directory = "/var/tmp" + cgroup + ".XXXXXX";
+  const char* place = getenv(kPlaceVariable);
+  std::string directory = (place != nullptr ? place : "/var/tmp") + cgroup + ".XXXXXX";
   if (mkdtemp(directory.data()) == nullptr) return Fail(directory.c_str());
   setenv(kCgroupVariable, cgroup.c_str(), 1);
   setenv(kDirectoryVariable, directory.c_str(), 1);
 
   MakeParentCgroups(cgroup);
+  if (IsSet(kMachineVariable, "whole")) {
+    const int result = RunInWholeMachine(body);
+    RemoveCgroups(cgroup);
+    RemoveTree(directory).IgnoreError();
+    return result;
+  }
   if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID) != 0) return Fail("unshare");
   const pid_t init = fork();
   if (init < 0) return Fail("fork");
@@ -141,6 +176,8 @@ std::string TestCgroup() {
   const char* value = getenv(kCgroupVariable);
   return value != nullptr ? value : "/berth-test";
 }
+
+bool SystemdDriver() { return IsSet(kDriverVariable, "systemd"); }
 
 std::string TestDirectory() {
   const char* value = getenv(kDirectoryVariable);

@@ -16,11 +16,17 @@ namespace berth::testing {
 //  - lo is up; there is no other interface; ports of the host don't clash.
 //  - / is a shared mount, so that pins and propagation work as on a host.
 //  - /run/netns and /var/lib/cni are empty.
+// With BERTH_TEST_MACHINE=whole in the environment the machine that is there is taken as it is: a virtual one
+// (tests/vm), whose systemd has to know the daemon's processes by its own pids.
 int RunInPrivateMachine(const std::function<int()>& body);
 
 // The cgroup, below the root of every hierarchy, that all cgroups of this test belong under:
 // `/berth-test-PID`. The parent of what Pod() makes, and of the daemons' own.
 std::string TestCgroup();
+
+// Whether daemons under test use the systemd cgroup driver (BERTH_TEST_CGROUP_DRIVER=systemd). Their pods are
+// below `berthtest-pods.slice` then.
+bool SystemdDriver();
 
 // A directory of this test on a disk that can hold overlay uppers; removed at its end.
 std::string TestDirectory();

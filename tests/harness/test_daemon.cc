@@ -13,7 +13,7 @@ namespace berth::testing {
 
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(20);
+constexpr absl::Duration kStartTimeout = absl::Minutes(1);
 
 // The end of a log, as much as a failure message should carry.
 std::string Tail(const std::string& log) {
@@ -43,7 +43,8 @@ absl::Status TestDaemon::Launch(const std::string& failpoints,
   }
   const std::string config =
       absl::StrCat("[cgroup]\nkeepers_cgroup = \"", TestCgroup(), "/keepers\"\n",
-                   "[registry]\nconfig_path = \"", certs_dir(), "\"\n", options_.config);
+                   SystemdDriver() ? "driver = \"systemd\"\n" : "", "[registry]\nconfig_path = \"",
+                   certs_dir(), "\"\n", options_.config);
   const std::string config_file = directory_ + "/config.toml";
   RETURN_IF_ERROR(WriteFileAtomically(config_file, config, 0644));
   std::vector<std::string> argv = {binary,

@@ -26,7 +26,8 @@ absl::StatusOr<std::unique_ptr<Program>> Serve(const std::string& address,
   if (!htpasswd.empty()) argv.push_back(htpasswd);
   const std::string log = storage + ".log";
   ASSIGN_OR_RETURN(auto program, Program::Start(argv, log));
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  const absl::Time deadline =
+      absl::Now() + absl::Minutes(2);  // in an emulated machine it takes long
   for (;;) {
     // 401 is an answer, too.
     auto answer = RunCommand({"curl", "-s", "-o", "/dev/null", "--noproxy", "*",

@@ -20,7 +20,7 @@ class ResourcesTest : public DaemonTest {
 
   // A file of the container's cgroup: `v1` as `controller/file`, `v2` as `file`.
   std::string Value(const std::string& id, const std::string& v1, const std::string& v2) {
-    const std::string cgroup = TestCgroup() + "/pods/" + id;
+    const std::string cgroup = CgroupOf(id);
     const size_t slash = v1.find('/');
     const std::string path =
         Unified() ? "/sys/fs/cgroup" + cgroup + "/" + v2
@@ -69,10 +69,12 @@ TEST_F(ResourcesTest, ALowerOomScoreThanAllowedIsClampedNotRefused) {
 TEST_F(ResourcesTest, EveryProcessIsInTheCgroupOfItsContainer) {
   ASSERT_OK_AND_ASSIGN(const std::string id, Sleeper(pod_));
   const std::string found = Shell(absl::StrCat("cat /proc/", PidOf(id), "/cgroup"));
-  EXPECT_TRUE(absl::StrContains(found, TestCgroup() + "/pods/" + id)) << found;
+  EXPECT_TRUE(absl::StrContains(found, CgroupOf(id))) << found;
+  EXPECT_TRUE(absl::StrContains(CgroupOf(id), "pods")) << CgroupOf(id);
+  EXPECT_TRUE(absl::StrContains(CgroupOf(id), id)) << CgroupOf(id);
   for (const pid_t keeper : Keepers()) {
     const std::string of_keeper = Shell(absl::StrCat("cat /proc/", keeper, "/cgroup"));
-    EXPECT_FALSE(absl::StrContains(of_keeper, "/pods/")) << of_keeper;
+    EXPECT_FALSE(absl::StrContains(of_keeper, "pods")) << of_keeper;
   }
 }
 

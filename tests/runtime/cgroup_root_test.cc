@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "base/failpoint.h"
 #include "base/files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -152,33 +153,83 @@ bool MayOpen(const std::string& procs, const std::string& node, int major, int m
   return WEXITSTATUS(status) == 0;
 }
 
-TEST_F(CgroupRootTest, TheUnifiedDeviceFilterDecides) {
-  const std::string directory = host_->UnifiedPath(path_);
-  if (directory.empty()) GTEST_SKIP() << "no cgroup v2 on this machine";
-  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  ASSERT_EQ(SetDeviceFilter(fd.get(), DefaultDeviceRules()), absl::OkStatus());
-  const std::string procs = directory + "/cgroup.procs";
-  const std::string node = absl::StrCat("/tmp/berth-device-test-", getpid());
-  EXPECT_TRUE(MayOpen(procs, node, 1, 3));
-  EXPECT_FALSE(MayOpen(procs, node, 1, 11));  // /dev/kmsg
-  // A new filter takes the old one's place.
-  ASSERT_EQ(SetDeviceFilter(fd.get(), {{true, 'a'}}), absl::OkStatus());
-  EXPECT_TRUE(MayOpen(procs, node, 1, 11));
-  ASSERT_EQ(SetDeviceFilter(fd.get(), {{true, 'a'}, {false, 'c', 1, 11, "r"}}), absl::OkStatus());
-  EXPECT_FALSE(MayOpen(procs, node, 1, 11));
+// The cgroup.procs through which a process comes under the device filter.
+std::string FilteredProcs(const CgroupHost& host, const std::string& path) {
+  for (const CgroupDirectory& d : host.Directories(path)) {
+    if (d.name == "devices") return d.path + "/cgroup.procs";
+  }
+  return host.UnifiedPath(path) + "/cgroup.procs";
 }
 
-TEST_F(CgroupRootTest, TheLegacyDeviceFilterDecides) {
-  if (host_->mode() == CgroupMode::kUnified) GTEST_SKIP() << "cgroup v2 only";
+TEST_F(CgroupRootTest, TheDeviceFilterDecides) {
   CgroupResources r;
   r.devices = DefaultDeviceRules();
   ASSERT_EQ(host_->Apply(path_, r), absl::OkStatus());
-  for (const CgroupDirectory& d : host_->Directories(path_)) {
-    if (d.name != "devices") continue;
-    const std::string node = absl::StrCat("/tmp/berth-device-test-", getpid());
-    EXPECT_TRUE(MayOpen(d.path + "/cgroup.procs", node, 1, 3));
-    EXPECT_FALSE(MayOpen(d.path + "/cgroup.procs", node, 1, 11));
+  const std::string procs = FilteredProcs(*host_, path_);
+  const std::string node = absl::StrCat("/tmp/berth-device-test-", getpid());
+  EXPECT_TRUE(MayOpen(procs, node, 1, 3));
+  EXPECT_FALSE(MayOpen(procs, node, 1, 11));  // /dev/kmsg
+  // A new filter takes the old one's place, the same one again, too.
+  for (int i = 0; i < 2; ++i) {
+    r.devices = std::vector<DeviceRule>{{true, 'a'}};
+    ASSERT_EQ(host_->Apply(path_, r), absl::OkStatus());
+    EXPECT_TRUE(MayOpen(procs, node, 1, 11));
   }
+  r.devices = std::vector<DeviceRule>{{true, 'a'}, {false, 'c', 1, 11, "r"}};
+  ASSERT_EQ(host_->Apply(path_, r), absl::OkStatus());
+  EXPECT_FALSE(MayOpen(procs, node, 1, 11));
+}
+
+// In a hybrid hierarchy, too: the eBPF filter needs no controller.
+TEST_F(CgroupRootTest, AnEbpfFilterIsReplacedWithoutAMomentBetween) {
+  const std::string directory = host_->UnifiedPath(path_);
+  ASSERT_NE(directory, "") << "no cgroup v2 tree is mounted";
+  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::vector<DeviceRule> wide = DefaultDeviceRules();
+  wide.push_back({true, 'c', 10, 229, ""});
+  ASSERT_EQ(SetDeviceFilter(fd.get(), wide), absl::OkStatus());
+  int started[2], stop[2];
+  ASSERT_EQ(pipe2(started, O_CLOEXEC), 0);
+  ASSERT_EQ(pipe2(stop, O_CLOEXEC | O_NONBLOCK), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    close(stop[1]);
+    const std::string node = absl::StrCat("/tmp/berth-device-test-", getpid());
+    if (mknod(node.c_str(), S_IFCHR | 0600, makedev(1, 11)) != 0) _exit(3);
+    if (!WriteKernelFile(directory + "/cgroup.procs", "0").ok()) _exit(4);
+    if (write(started[1], "x", 1) != 1) _exit(5);
+    int result = 0;
+    char c;
+    while (result == 0 && read(stop[0], &c, 1) != 0) {
+      if (open(node.c_str(), O_RDONLY | O_NONBLOCK) >= 0) result = 1;
+      const int null = open("/dev/null", O_RDONLY);
+      if (null < 0) result = 2;
+      close(null);
+    }
+    unlink(node.c_str());
+    _exit(result);
+  }
+  close(started[1]);
+  char c;
+  EXPECT_EQ(read(started[0], &c, 1), 1);
+  for (int i = 0; i < 300; ++i) {
+    EXPECT_EQ(SetDeviceFilter(fd.get(), i % 2 ? wide : DefaultDeviceRules()), absl::OkStatus());
+  }
+  close(stop[1]);
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  close(started[0]);
+  close(stop[0]);
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "1: a denied device opened, 2: an allowed one did not";
+  EXPECT_TRUE(WIFEXITED(status));
+}
+
+TEST_F(CgroupRootTest, WithoutTheKillFileTheFreezerHelps) {
+  ASSERT_EQ(ArmFailpoints("cgroup.kill_file=error"), absl::OkStatus());
+  Spawn(path_, 3);
+  EXPECT_EQ(host_->Kill(path_, absl::Now() + absl::Seconds(5)), absl::OkStatus());
+  EXPECT_TRUE(host_->Processes(path_)->empty());
+  ASSERT_EQ(ArmFailpoints(""), absl::OkStatus());
 }
 
 TEST_F(CgroupRootTest, CreateApplyRemoveIsFast) {

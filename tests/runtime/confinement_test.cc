@@ -30,7 +30,7 @@ class ConfinementTest : public RuntimeTest {
                                           "/berth-test-memory-", getpid());
     ASSERT_TRUE(MakeDirectories(path, 0755).ok());
     cgroup_dirs_.push_back(path);
-    memory_ = {path, kCgroupMemory | (v1 ? 0u : uint32_t{kCgroupV2})};
+    memory_ = {path, kCgroupMemory | (v1 ? 0u : uint32_t{kCgroupV2 | kCgroupExecParent})};
     Write(path + (v1 ? "/memory.limit_in_bytes" : "/memory.max"), "16777216");
     const std::string swap = path + (v1 ? "/memory.memsw.limit_in_bytes" : "/memory.swap.max");
     if (access(swap.c_str(), F_OK) == 0) Write(swap, v1 ? "16777216" : "0");
@@ -55,6 +55,11 @@ class ConfinementTest : public RuntimeTest {
     EXPECT_EQ(Fact(out, "unknown"), "ENOSYS");
     EXPECT_THAT(Fact(out, "x32 keyctl"), AnyOf("EPERM", "ENOSYS"));
   }
+  // On v2 a process is in one cgroup.
+  void Use(PlanContents* c) {
+    if ((memory_.flags & kCgroupV2) != 0) c->cgroups.clear();
+    c->cgroups.push_back(memory_);
+  }
   PlanContents::Cgroup memory_;
   const ContainerId id_{"c1"};
 };
@@ -63,9 +68,9 @@ TEST_F(ConfinementTest, TheRecordTellsOfTheOomKiller) {
   MakeMemoryCgroup();
   StartKeeper(Options());
   PlanContents c = Contents({"/guest", "eat", "64"});
-  c.cgroups.push_back(memory_);
+  Use(&c);
   PlanContents modest = Contents({"/guest", "eat", "2"});
-  modest.cgroups.push_back(memory_);
+  Use(&modest);
   const ExitRecord before = RunToExit(ContainerId("modest"), modest);
   EXPECT_EQ(before.exit_code, 0);
   EXPECT_FALSE(before.oom_killed);
