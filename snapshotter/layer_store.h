@@ -52,6 +52,9 @@ struct LayerInfo {
   uint64_t tar_bytes = 0;   // of the uncompressed stream
   uint64_t file_bytes = 0;  // content of regular files
   uint64_t entries = 0;     // of the tar
+  // What it takes on its disk, measured once it was synced; both 0 for a layer of before Berth measured.
+  uint64_t disk_bytes = 0;
+  uint64_t inodes = 0;
   absl::Time created;
 };
 

@@ -41,6 +41,10 @@ constexpr Migration kMigrations[] = {
       CREATE TABLE trash_emptied(times INTEGER NOT NULL);
       INSERT INTO trash_emptied VALUES(0);
     )sql"},
+    {2, "0.1.0", R"sql(
+      ALTER TABLE layers ADD COLUMN disk_bytes INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE layers ADD COLUMN inodes INTEGER NOT NULL DEFAULT 0;
+    )sql"},
 };
 
 }  // namespace
@@ -53,7 +57,8 @@ absl::Status InsertLayer(Transaction& transaction, const LayerRecord& record) {
   return transaction
       .Prepare(
           "INSERT INTO layers(generation, diff_id, tar_bytes, file_bytes, entries, digest_list,"
-          " implied_offset, opaque_root, retired, created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+          " implied_offset, opaque_root, retired, created, disk_bytes, inodes)"
+          " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .Text(record.info.generation.str())
       .Text(record.info.diff_id.str())
       .Int64(static_cast<int64_t>(record.info.tar_bytes))
@@ -64,13 +69,15 @@ absl::Status InsertLayer(Transaction& transaction, const LayerRecord& record) {
       .Int64(record.opaque_root ? 1 : 0)
       .Int64(record.retired ? 1 : 0)
       .Int64(absl::ToUnixNanos(record.info.created))
+      .Int64(static_cast<int64_t>(record.info.disk_bytes))
+      .Int64(static_cast<int64_t>(record.info.inodes))
       .Run();
 }
 
 absl::StatusOr<std::vector<LayerRecord>> LoadLayers(Transaction& transaction) {
   Statement query = transaction.Prepare(
       "SELECT generation, diff_id, tar_bytes, file_bytes, entries, digest_list, implied_offset,"
-      " opaque_root, retired, created FROM layers");
+      " opaque_root, retired, created, disk_bytes, inodes FROM layers");
   std::vector<LayerRecord> records;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, query.Step());
@@ -86,6 +93,8 @@ absl::StatusOr<std::vector<LayerRecord>> LoadLayers(Transaction& transaction) {
     ASSIGN_OR_RETURN(const int64_t opaque_root, query.GetInt64(7));
     ASSIGN_OR_RETURN(const int64_t retired, query.GetInt64(8));
     ASSIGN_OR_RETURN(const int64_t created, query.GetInt64(9));
+    ASSIGN_OR_RETURN(record.info.disk_bytes, query.GetInt64(10));
+    ASSIGN_OR_RETURN(record.info.inodes, query.GetInt64(11));
     if (!IsGeneration(generation)) {
       return absl::DataLossError(absl::StrCat("layers: bad generation ", generation));
     }

@@ -17,6 +17,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "snapshotter/disk_usage.h"
 #include "snapshotter/layer_check.h"
 #include "snapshotter/layer_completion.h"
 #include "snapshotter/layer_table.h"
@@ -39,6 +40,14 @@ std::string DiffIdText(const uint8_t (&digest)[32]) {
 bool IsOpaque(int tree) {
   char value = 0;
   return fgetxattr(tree, kOpaqueXattr, &value, 1) == 1 && value == 'y';
+}
+
+// After its sync: a file system that allocates late knows no blocks before.
+absl::Status MeasureLayer(const std::string& tree, LayerInfo* info) {
+  ASSIGN_OR_RETURN(const DiskUsage usage, MeasureDiskUsage(tree));
+  info->disk_bytes = usage.bytes;
+  info->inodes = usage.inodes;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -105,6 +114,7 @@ class OverlayLayers::Ingest : public LayerIngest {
     record.info.tar_bytes = result.tar_bytes;
     record.info.file_bytes = result.file_bytes;
     record.info.entries = result.entries;
+    RETURN_IF_ERROR(MeasureLayer(store_.paths_.layer_tree(draft_.generation), &record.info));
     record.info.created = absl::Now();
     record.digest_list = DiffIdText(result.digest_list);
     record.implied_offset = result.implied_offset;
@@ -239,6 +249,7 @@ absl::StatusOr<DiffId> OverlayLayers::AddBareLayer(absl::Span<const BareDirector
   record.implied_offset = static_cast<uint64_t>(info.st_size);
   if (Acquire(record.info.diff_id, lease).ok()) return record.info.diff_id;
   if (syncfs(draft.tree.get()) != 0) return ErrnoStatus("sync a layer");
+  RETURN_IF_ERROR(MeasureLayer(paths_.layer_tree(draft.generation), &record.info));
   RETURN_IF_ERROR(CommitDraft(record));
   std::move(discard).Cancel();
   lease.Hold(draft.generation);

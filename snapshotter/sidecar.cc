@@ -20,6 +20,11 @@ absl::StatusOr<uint64_t> Number(const json& object, const char* field) {
   return found->get<uint64_t>();
 }
 
+// A field that sidecars of before its time lack: 0 then.
+absl::StatusOr<uint64_t> LaterNumber(const json& object, const char* field) {
+  return object.contains(field) ? Number(object, field) : 0;
+}
+
 absl::StatusOr<std::string> Text(const json& object, const char* field) {
   const auto found = object.find(field);
   if (found == object.end() || !found->is_string() || found->get<std::string>().size() > 200) {
@@ -37,6 +42,8 @@ std::string FormatSidecar(const LayerRecord& record) {
              {"tarBytes", record.info.tar_bytes},
              {"fileBytes", record.info.file_bytes},
              {"entries", record.info.entries},
+             {"diskBytes", record.info.disk_bytes},
+             {"inodes", record.info.inodes},
              {"created", static_cast<uint64_t>(absl::ToUnixNanos(record.info.created))},
              {"digestList", record.digest_list},
              {"impliedOffset", record.implied_offset},
@@ -61,6 +68,8 @@ absl::StatusOr<LayerRecord> ParseSidecar(const LayerGeneration& generation,
   ASSIGN_OR_RETURN(record.info.tar_bytes, Number(object, "tarBytes"));
   ASSIGN_OR_RETURN(record.info.file_bytes, Number(object, "fileBytes"));
   ASSIGN_OR_RETURN(record.info.entries, Number(object, "entries"));
+  ASSIGN_OR_RETURN(record.info.disk_bytes, LaterNumber(object, "diskBytes"));
+  ASSIGN_OR_RETURN(record.info.inodes, LaterNumber(object, "inodes"));
   ASSIGN_OR_RETURN(const uint64_t created, Number(object, "created"));
   record.info.created = absl::FromUnixNanos(static_cast<int64_t>(created));
   ASSIGN_OR_RETURN(record.digest_list, Text(object, "digestList"));

@@ -35,6 +35,7 @@ struct Image {
   std::vector<std::string> repo_digests;  // docker.io/library/busybox@sha256:HEX; sorted
   uint64_t size = 0;  // bytes: config and compressed layers, as the registry has them
   ImageConfig config;
+  std::vector<DiffId> diff_ids;  // as the config has them, bottom first
   // Bottom first, as LayerStore::CompleteLayers made them: what Snapshotter::Prepare takes.
   std::vector<DiffId> layers;
   bool pinned = false;  // exempt from kubelet's garbage collection

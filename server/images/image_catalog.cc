@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<ImageCatalog>> ImageCatalog::Open(const std::stri
 }
 
 absl::StatusOr<Image> ImageCatalog::ReadImage(const ImageId& id, const Digest& manifest_digest,
-                                              LayerLease& lease, std::vector<DiffId>* diff_ids) {
+                                              LayerLease& lease) {
   ASSIGN_OR_RETURN(const std::string bytes, blobs_.Get(manifest_digest));
   ASSIGN_OR_RETURN(const auto document, ParseManifest(bytes, ""));
   const auto* manifest = std::get_if<ImageManifest>(&document);
@@ -73,7 +73,7 @@ absl::StatusOr<Image> ImageCatalog::ReadImage(const ImageId& id, const Digest& m
   image.config = std::move(parsed.config);
   image.size = manifest->config.size;
   for (const Descriptor& layer : manifest->layers) image.size += layer.size;
-  *diff_ids = std::move(parsed.diff_ids);
+  image.diff_ids = std::move(parsed.diff_ids);
   return image;
 }
 
@@ -84,8 +84,7 @@ absl::Status ImageCatalog::Load() {
   for (const ImageName& name : names) names_of[name.image].push_back(name.name);
   const std::unique_ptr<LayerLease> lease = layers_->NewLease();
   for (const ImageRecord& record : records) {
-    std::vector<DiffId> diff_ids;
-    absl::StatusOr<Image> image = ReadImage(record.id, record.manifest, *lease, &diff_ids);
+    absl::StatusOr<Image> image = ReadImage(record.id, record.manifest, *lease);
     for (const DiffId& layer : record.layers) {
       if (!image.ok()) break;
       const absl::Status status = layers_->Acquire(layer, *lease).status();
@@ -105,9 +104,8 @@ absl::Status ImageCatalog::Load() {
 
 absl::Status ImageCatalog::RebuildOne(const ImageSidecar& sidecar) {
   const std::unique_ptr<LayerLease> lease = layers_->NewLease();
-  std::vector<DiffId> diff_ids;
-  ASSIGN_OR_RETURN(Image image, ReadImage(sidecar.id, sidecar.manifest, *lease, &diff_ids));
-  ASSIGN_OR_RETURN(image.layers, layers_->CompleteLayers(diff_ids, *lease));
+  ASSIGN_OR_RETURN(Image image, ReadImage(sidecar.id, sidecar.manifest, *lease));
+  ASSIGN_OR_RETURN(image.layers, layers_->CompleteLayers(image.diff_ids, *lease));
   RETURN_IF_ERROR(layers_->Reference(sidecar.id.str(), image.layers));
   RETURN_IF_ERROR(records_.Put(ImageRecord{sidecar.id, sidecar.manifest, image.size, image.layers},
                                sidecar.names));
@@ -164,9 +162,10 @@ absl::Status ImageCatalog::Add(FetchedImage fetched, const std::vector<std::stri
     image.id = id;
     image.size = fetched.size;
     image.config = std::move(fetched.parsed.config);
+    image.diff_ids = std::move(fetched.parsed.diff_ids);
     RETURN_IF_ERROR(Failpoint("images.commit.layers"));
     ASSIGN_OR_RETURN(image.layers,
-                     layers_->CompleteLayers(fetched.parsed.diff_ids, *fetched.lease));
+                     layers_->CompleteLayers(image.diff_ids, *fetched.lease));
     RETURN_IF_ERROR(layers_->Reference(id.str(), image.layers));
     absl::Cleanup undo = [&] {
       if (before != nullptr) return;

@@ -51,8 +51,7 @@ class ImageCatalog {
   absl::Status Load();
   absl::Status Rebuild();
   // Reads an image's blobs and checks that its layers are there.
-  absl::StatusOr<Image> ReadImage(const ImageId& id, const Digest& manifest, LayerLease& lease,
-                                  std::vector<DiffId>* diff_ids);
+  absl::StatusOr<Image> ReadImage(const ImageId& id, const Digest& manifest, LayerLease& lease);
   absl::Status RebuildOne(const ImageSidecar& sidecar);
   // Removes what no record names.
   absl::Status Sweep();

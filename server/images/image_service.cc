@@ -90,8 +90,9 @@ class RealImageService : public ImageService {
     info.mountpoint = options_.root;
     info.timestamp = absl::Now();
     for (const LayerInfo& layer : layers_->List()) {
-      info.used_bytes += layer.file_bytes;
-      info.inodes_used += layer.entries;
+      const bool measured = layer.inodes > 0;
+      info.used_bytes += measured ? layer.disk_bytes : layer.file_bytes;
+      info.inodes_used += measured ? layer.inodes : layer.entries;
     }
     return info;
   }

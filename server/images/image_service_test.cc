@@ -113,7 +113,8 @@ class FakeLayerStore : public LayerStore {
     MutexLock lock(&mu_);
     std::vector<LayerInfo> all;
     for (const DiffId& layer : layers_)
-      all.push_back(LayerInfo{.diff_id = layer, .file_bytes = 10});
+      all.push_back(
+          LayerInfo{.diff_id = layer, .file_bytes = 10, .disk_bytes = 4096, .inodes = 3});
     return all;
   }
   absl::Status Verify(const LayerGeneration&, bool) override { return absl::OkStatus(); }
@@ -245,6 +246,7 @@ TEST_F(ImageServiceTest, APulledImageIsListedAlsoAfterARestart) {
     EXPECT_THAT((*image)->repo_tags, ElementsAre(Ref("app:v1")));
     EXPECT_THAT((*image)->repo_digests, ElementsAre(pulled->repo_digest));
     EXPECT_EQ((*image)->layers.size(), 3u);
+    EXPECT_EQ((*image)->diff_ids.size(), 3u);
     EXPECT_GT((*image)->size, 27u);
     EXPECT_EQ(service_->List("").size(), 1u);
     EXPECT_TRUE(service_->Resolve(pulled->id.str()).ok());
@@ -252,7 +254,8 @@ TEST_F(ImageServiceTest, APulledImageIsListedAlsoAfterARestart) {
     Reopen();
   }
   EXPECT_EQ(layers_.commits, 2);  // the layer that occurs twice is fetched once
-  EXPECT_EQ(service_->FsInfo().used_bytes, 20u);
+  EXPECT_EQ(service_->FsInfo().used_bytes, 2 * 4096u);
+  EXPECT_EQ(service_->FsInfo().inodes_used, 6u);
 }
 
 TEST_F(ImageServiceTest, LayersThatAreThereAreNotFetchedAgain) {
