@@ -254,10 +254,10 @@ class Compiler {
     if (m.type == "cgroup") return CgroupMount(std::move(out));
     if (m.type.empty()) return Invalid("type", "missing");
     static const auto& kinds = *new absl::flat_hash_map<std::string, MountKind>{
-        {"proc", MountKind::kProc},       {"sysfs", MountKind::kSysfs},
-        {"tmpfs", MountKind::kTmpfs},     {"devpts", MountKind::kDevpts},
-        {"mqueue", MountKind::kMqueue},   {"cgroup2", MountKind::kCgroup2},
-        {kPodShmType, MountKind::kPodShm}};
+        {"proc", MountKind::kProc},        {"sysfs", MountKind::kSysfs},
+        {"tmpfs", MountKind::kTmpfs},      {"devpts", MountKind::kDevpts},
+        {"mqueue", MountKind::kMqueue},    {"cgroup2", MountKind::kCgroup2},
+        {kPodShmType, MountKind::kPodShm}, {kVolumeType, MountKind::kVolume}};
     const auto kind = kinds.find(m.type);
     if (kind != kinds.end()) {
       out.kind = kind->second;

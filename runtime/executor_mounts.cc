@@ -81,6 +81,7 @@ int CreateMount(ExecutorContext& c, const PlanMount& m) {
     }
     case MountKind::kBind:
     case MountKind::kLayers:
+    case MountKind::kVolume:
       break;
   }
   errno = EINVAL;
@@ -134,7 +135,18 @@ uint64_t TargetResolve(const PlanMount& m) {
   return m.kind == MountKind::kProc || m.kind == MountKind::kSysfs ? RESOLVE_NO_SYMLINKS : 0;
 }
 
+void BindVolume(ExecutorContext& c, const PlanMount& m, uint32_t i) {
+  const int target = OpenTarget(c, c.String(m.target), Make::kDirectory);
+  if (target < 0) Fail(c, Step::kMountTarget, i);
+  const int source = sys::OpenTree(target, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+  if (source < 0) Fail(c, Step::kMountCreate, i);
+  if (sys::MoveMount(source, target, "") != 0) Fail(c, Step::kMountAttach, i);
+  close(source);
+  close(target);
+}
+
 void AttachMount(ExecutorContext& c, const PlanMount& m, uint32_t i) {
+  if (m.kind == MountKind::kVolume) return BindVolume(c, m, i);
   if (Has(m.flags, kMountCopyUp)) Fail(c, Step::kMountCreate, i, EOPNOTSUPP);
   if (m.kind == MountKind::kBind && c.sources[i] < 0) return;  // optional, and missing
   const int source = MountSource(c, m, i);

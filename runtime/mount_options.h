@@ -12,6 +12,10 @@ namespace berth {
 
 // The mount type of a pod's shared /dev/shm, which its keeper holds.
 inline constexpr char kPodShmType[] = "berth.pod-shm";
+// The mount type of a volume that an image declares: a directory of the root file system, bound onto
+// itself. It has what the image has there, stays writable in a read-only root, and ends with the
+// container. It comes before every other mount.
+inline constexpr char kVolumeType[] = "berth.volume";
 
 // The mount type of an image volume: a read-only overlay of the image's layers (CompileInput::layers), or of
 // what stands at the option's path in it.

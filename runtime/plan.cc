@@ -97,7 +97,7 @@ const char* CheckIdMaps(const Validator& v, const Plan& plan, const char* base) 
 }
 
 bool MountIsValid(const Validator& v, const Plan& plan, const PlanMount& m) {
-  if (static_cast<uint32_t>(m.kind) > static_cast<uint32_t>(MountKind::kLayers)) return false;
+  if (static_cast<uint32_t>(m.kind) > static_cast<uint32_t>(MountKind::kVolume)) return false;
   if (m.kind != MountKind::kBind && m.id_map != 0) return false;
   if (m.id_map > plan.id_maps.count) return false;
   if (m.kind != MountKind::kLayers) {

@@ -111,6 +111,8 @@ enum class MountKind : uint32_t {
   kPodShm = 8,  // the pod's /dev/shm, that its keeper holds
   kOther = 9,   // source: "TYPE" for fsopen, as "hugetlbfs"; options as usual, `source=` among them
   kLayers = 10,  // a read-only overlay of `lowers`, or what is at `sub_path` in it
+  // The target itself, as it is in the root file system: writable where that is sealed.
+  kVolume = 11,
 };
 
 enum MountFlag : uint32_t {

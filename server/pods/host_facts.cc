@@ -1,5 +1,6 @@
 // What BuildSpec has to know of this host.
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include <cstdlib>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/files.h"
 #include "base/status.h"
 #include "runtime/apparmor.h"
@@ -18,6 +21,7 @@ namespace berth {
 namespace {
 
 constexpr size_t kMaxProfile = 1u << 20;
+constexpr size_t kMaxMountinfo = 64u << 20;
 constexpr int kMaxDeviceDepth = 8;
 
 bool ToDevice(const std::string& path, const struct stat& s, SpecDevice* out) {
@@ -81,6 +85,24 @@ absl::StatusOr<std::string> ResolveSource(const std::string& path) {
   return std::string(resolved);
 }
 
+// The mount's line in mountinfo: its optional fields, before the "-", have shared:N and master:N
+// (proc_pid_mountinfo(5)).
+absl::StatusOr<HostFacts::Propagation> PropagationOf(const std::string& path) {
+  struct statx info;
+  if (statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, STATX_MNT_ID, &info) != 0) {
+    return ErrnoStatus("statx", path);
+  }
+  ASSIGN_OR_RETURN(const std::string mounts, ReadFile("/proc/self/mountinfo", kMaxMountinfo));
+  const std::string begin = absl::StrCat(info.stx_mnt_id, " ");
+  for (const absl::string_view line : absl::StrSplit(mounts, '\n')) {
+    if (!absl::StartsWith(line, begin)) continue;
+    const absl::string_view fields = line.substr(0, line.find(" - "));
+    const bool shared = absl::StrContains(fields, " shared:");
+    return HostFacts::Propagation{shared, shared || absl::StrContains(fields, " master:")};
+  }
+  return absl::NotFoundError(absl::StrCat(path, ": its mount is not in mountinfo"));
+}
+
 }  // namespace
 
 const HostFacts& ThisHost() {
@@ -98,6 +120,7 @@ const HostFacts& ThisHost() {
     // The daemon has loaded it before it serves, if it could.
     f->apparmor_default = f->apparmor && CheckAppArmorProfile(kDefaultAppArmorProfile).ok();
     f->apparmor_profile = [](const std::string& name) { return CheckAppArmorProfile(name); };
+    f->propagation = PropagationOf;
     f->selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
     f->capability_limit = OwnBoundingSet();
     return f;

@@ -58,6 +58,12 @@ struct HostFacts {
   bool apparmor_default = false;  // ours is loaded
   // OK if a profile of this name is loaded, else NotFound.
   std::function<absl::Status(const std::string& name)> apparmor_profile;
+  // How the mount that a (resolved) path lies on takes part in propagation. Unset: as both.
+  struct Propagation {
+    bool gives = false;  // a shared mount
+    bool takes = false;  // a shared mount, or a slave of one
+  };
+  std::function<absl::StatusOr<Propagation>(const std::string& path)> propagation;
   bool selinux = false;
   CapabilityMask capability_limit = kAllCapabilities;
 };

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "runtime/mount_options.h"
 
 // CRI's deprecated profile strings still come from older clients.
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -106,6 +107,39 @@ TEST_F(SpecBuilderTest, EveryBuiltSpecParsesAndCompiles) {
   input.lowers = {"/l"};
   input.user = built.user;
   EXPECT_TRUE(CompilePlan(built.spec, input).ok());
+}
+
+TEST_F(SpecBuilderTest, APrivateMountDoesNotPropagate) {
+  HostFacts::Propagation now;
+  host_.propagation = [&](const std::string&) { return now; };
+  MakePrivileged();
+  cri::Mount* m = AddMount("/data", "/host");
+  EXPECT_TRUE(Try().ok());
+  m->set_propagation(cri::PROPAGATION_HOST_TO_CONTAINER);
+  EXPECT_THAT(Error(), HasSubstr("mounts[0]: propagation: /host is not on a shared mount"));
+  now.takes = true;  // a slave
+  EXPECT_TRUE(Try().ok());
+  m->set_propagation(cri::PROPAGATION_BIDIRECTIONAL);
+  EXPECT_THAT(Error(), HasSubstr("propagation"));
+  now.gives = true;
+  EXPECT_TRUE(Try().ok());
+}
+
+TEST_F(SpecBuilderTest, ImageVolumesComeFirstAndYieldToMounts) {
+  image_.volumes = {"/etc", "/a/b", "//a/", "/data/db", "/dev/shm"};
+  AddMount("/data", "/host");
+  const Spec spec = Built().spec;
+  std::vector<std::string> volumes;
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(spec.mounts[i].type, kVolumeType);
+    volumes.push_back(spec.mounts[i].destination);
+  }
+  EXPECT_THAT(volumes, ElementsAre("/etc", "/a", "/a/b", "/dev/shm"));
+  EXPECT_NE(spec.mounts[4].type, kVolumeType);
+  for (const char* bad : {"relative", "/", "/a/../b"}) {
+    image_.volumes = {bad};
+    EXPECT_THAT(Error(), HasSubstr("volume"));
+  }
 }
 
 TEST_F(SpecBuilderTest, CommandAndArgumentsFollowKubernetes) {

@@ -85,6 +85,21 @@ absl::Status AddMountOptions(const cri::Mount& m, SpecMount* out) {
   return absl::OkStatus();
 }
 
+// A private mount would take the request and never propagate anything.
+absl::Status CheckPropagation(const SpecRequest& request, const cri::Mount& m,
+                              const std::string& source) {
+  if (m.propagation() == cri::PROPAGATION_PRIVATE || request.host.propagation == nullptr) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN_WITH(const HostFacts::Propagation host, request.host.propagation(source),
+                        "host_path");
+  if (m.propagation() == cri::PROPAGATION_BIDIRECTIONAL ? host.gives : host.takes) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("propagation: ", source, " is not on a shared mount of this host"));
+}
+
 absl::Status AddPropagation(const SpecRequest& request, bool userns, const cri::Mount& m,
                             SpecMount* out) {
   switch (m.propagation()) {
@@ -151,6 +166,7 @@ absl::Status HostMount(const SpecRequest& request, bool userns, const cri::Mount
   out->type = "bind";
   out->options = {"rbind"};
   RETURN_IF_ERROR(AddPropagation(request, userns, m, out));
+  RETURN_IF_ERROR(CheckPropagation(request, m, out->source));
   RETURN_IF_ERROR(AddAccess(m, out));
   ASSIGN_OR_RETURN(out->uid_mappings, ReadIdMappings(m.uidmappings(), "uidMappings"));
   ASSIGN_OR_RETURN(out->gid_mappings, ReadIdMappings(m.gidmappings(), "gidMappings"));
@@ -170,6 +186,37 @@ absl::StatusOr<SpecMount> AskedMount(const SpecRequest& request, bool userns, co
   }
   RETURN_IF_ERROR(AddMountOptions(m, &out));
   return out;
+}
+
+// Parents before what is in them, else in the order that was asked for.
+void SortByDepth(std::vector<SpecMount>* mounts) {
+  const auto depth = [](const SpecMount& m) {
+    return std::count(m.destination.begin(), m.destination.end(), '/');
+  };
+  std::stable_sort(mounts->begin(), mounts->end(),
+                   [&](const SpecMount& a, const SpecMount& b) { return depth(a) < depth(b); });
+}
+
+// The volumes that the image declares, but for those that lie at or below a mount that was asked for:
+// that one holds their data then.
+absl::StatusOr<std::vector<SpecMount>> ImageVolumes(const SpecRequest& request,
+                                                    const std::vector<SpecMount>& asked) {
+  std::vector<SpecMount> volumes;
+  for (const std::string& path : request.image.volumes) {
+    std::string destination;
+    if (!IsAbsolutePath(path) || !CleanPath(path, &destination) || destination == "/") {
+      return InvalidField("image",
+                          absl::StrCat("its volume \"", path, "\" is no absolute path below /"));
+    }
+    const auto holds = [&](const SpecMount& m) {
+      return destination == m.destination ||
+             absl::StartsWith(destination, absl::StrCat(m.destination, "/"));
+    };
+    if (std::any_of(asked.begin(), asked.end(), holds)) continue;
+    volumes.push_back(MakeMount(destination.c_str(), kVolumeType, "volume", {}));
+  }
+  SortByDepth(&volumes);
+  return volumes;
 }
 
 }  // namespace
@@ -202,13 +249,10 @@ absl::Status AddMounts(const SpecRequest& request, BuiltSpec* built) {
   all.erase(std::remove_if(all.begin(), all.end(),
                            [&](const SpecMount& usual) { return IsReplaced(usual, asked); }),
             all.end());
-  // Parents before what is in them, else in the order that was asked for.
-  const auto depth = [](const SpecMount& m) {
-    return std::count(m.destination.begin(), m.destination.end(), '/') -
-           (m.destination == "/" ? 1 : 0);
-  };
-  std::stable_sort(asked.begin(), asked.end(),
-                   [&](const SpecMount& a, const SpecMount& b) { return depth(a) < depth(b); });
+  SortByDepth(&asked);
+  // They are parts of the root file system: whatever is mounted in them comes later.
+  ASSIGN_OR_RETURN(const std::vector<SpecMount> volumes, ImageVolumes(request, asked));
+  all.insert(all.begin(), volumes.begin(), volumes.end());
   all.insert(all.end(), asked.begin(), asked.end());
   return absl::OkStatus();
 }

@@ -54,8 +54,8 @@ void WalkFiles(const Plan& plan) {
     ReadText(plan, m.options);
     ReadText(plan, m.sub_path);
     Each(plan, m.lowers, path);
-    FUZZ_CHECK(m.kind <= MountKind::kLayers);
     FUZZ_CHECK(m.id_map <= plan.id_maps.count);
+    FUZZ_CHECK(m.kind <= MountKind::kVolume);
   });
   Each(plan, plan.devices, [&](const PlanDevice& d) { path(d.path); });
   Each(plan, plan.symlinks, [&](const PlanSymlink& s) {

@@ -280,6 +280,38 @@ TEST_F(InsideTest, HostMounts) {
   EXPECT_EQ(Shell("cat " + host + "/sub/answer"), "back\n");
 }
 
+TEST_F(InsideTest, ReadOnlyIsOfTheMountAndRecursivelyOfWhatIsBelow) {
+  const std::string host = daemon_.directory() + "/rro";
+  ASSERT_OK(MakeDirectories(host + "/sub", 0755));
+  Shell("mount -t tmpfs none " + host + "/sub");
+  const auto writes = [&](bool recursive) {
+    cri::ContainerConfig config = Script(
+        "for d in /data /data/sub; do touch $d/x 2>/dev/null && echo $d written || echo $d "
+        "refused; done");
+    auto* mount = config.add_mounts();
+    mount->set_host_path(host);
+    mount->set_container_path("/data");
+    mount->set_readonly(true);
+    mount->set_recursive_read_only(recursive);
+    return RunToEnd(pod_, config);
+  };
+  EXPECT_EQ(writes(false), "/data refused\n/data/sub written\n");
+  EXPECT_EQ(writes(true), "/data refused\n/data/sub refused\n");
+  Shell("umount " + host + "/sub");
+  // What contradicts itself is named.
+  for (const auto propagation : {cri::PROPAGATION_PRIVATE, cri::PROPAGATION_HOST_TO_CONTAINER,
+                                 cri::PROPAGATION_BIDIRECTIONAL}) {
+    cri::ContainerConfig config = Script("true");
+    auto* mount = config.add_mounts();
+    mount->set_host_path(host);
+    mount->set_container_path("/data");
+    mount->set_propagation(propagation);
+    mount->set_readonly(propagation != cri::PROPAGATION_PRIVATE);
+    mount->set_recursive_read_only(true);
+    EXPECT_CODE(absl::StatusCode::kInvalidArgument, Create(pod_, config));
+  }
+}
+
 TEST_F(InsideTest, MountPropagationHostToContainer) {
   const std::string host = daemon_.directory() + "/slave";
   ASSERT_OK(MakeDirectories(host + "/point", 0755));
@@ -302,6 +334,21 @@ TEST_F(InsideTest, MountPropagationHostToContainer) {
     Shell("umount " + host + "/point");
   }
   cleanup();
+}
+
+TEST_F(InsideTest, APrivateMountOfTheHostIsNotSaidToPropagate) {
+  const std::string host = daemon_.directory() + "/private";
+  ASSERT_OK(MakeDirectories(host, 0755));
+  Shell("mount --bind " + host + " " + host + " && mount --make-private " + host);
+  cri::ContainerConfig config = Script("true");
+  auto* entry = config.add_mounts();
+  entry->set_host_path(host);
+  entry->set_container_path("/data");
+  entry->set_propagation(cri::PROPAGATION_HOST_TO_CONTAINER);
+  const auto id = Create(pod_, config);
+  EXPECT_CODE(absl::StatusCode::kFailedPrecondition, id);
+  EXPECT_TRUE(absl::StrContains(id.status().message(), "mounts[0]: propagation")) << id.status();
+  Shell("umount " + host);
 }
 
 TEST_F(InsideTest, MountPropagationBidirectional) {
