@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
+#include "server/images/digest.h"
 
 namespace berth {
 namespace {
@@ -37,24 +38,63 @@ RegistryAuth AuthOf(const cri::AuthConfig& auth) {
                       .registry_token = auth.registry_token()};
 }
 
+using nlohmann::json;
+
+// image-spec v1.1, config.md, "Layer ChainID": of the first layer its diff ID, of each other the digest
+// of the chain below and its diff ID.
+std::string ChainId(const std::vector<DiffId>& layers) {
+  std::string chain;
+  for (const DiffId& layer : layers) {
+    if (chain.empty()) {
+      chain = layer.str();
+      continue;
+    }
+    DigestHasher hasher("sha256");
+    hasher.Update(absl::StrCat(chain, " ", layer.str()));
+    chain = hasher.Finish();
+  }
+  return chain;
+}
+
+// Sets that the image format has as objects: {"/data": {}}.
+json Keys(const std::vector<std::string>& set) {
+  json object = json::object();
+  for (const std::string& key : set) object[key] = json::object();
+  return object;
+}
+
+// Without what is empty, as the image format has it.
+json Trimmed(json object) {
+  for (auto it = object.begin(); it != object.end();) {
+    const bool text = it->is_string() && it->get_ref<const std::string&>().empty();
+    const bool empty = text || (it->is_structured() && it->empty());
+    it = empty ? object.erase(it) : std::next(it);
+  }
+  return object;
+}
+
+// What containerd answers: the chain ID and the image's configuration (without its history).
 std::string VerboseInfo(const Image& image) {
-  nlohmann::json layers = nlohmann::json::array();
-  for (const DiffId& layer : image.layers) layers.push_back(layer.str());
-  return nlohmann::json{{"chainID", ""},
-                        {"imageSpec",
-                         {{"created", image.config.created},
-                          {"architecture", image.config.architecture},
-                          {"os", image.config.os},
-                          {"config",
-                           {{"User", image.config.user},
-                            {"Env", image.config.env},
-                            {"Entrypoint", image.config.entrypoint},
-                            {"Cmd", image.config.cmd},
-                            {"WorkingDir", image.config.working_dir},
-                            {"StopSignal", image.config.stop_signal},
-                            {"Labels", image.config.labels}}},
-                          {"rootfs", {{"type", "layers"}, {"diff_ids", layers}}}}}}
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  json layers = json::array();
+  for (const DiffId& layer : image.diff_ids) layers.push_back(layer.str());
+  const ImageConfig& c = image.config;
+  const json config = Trimmed({{"User", c.user},
+                               {"ExposedPorts", Keys(c.exposed_ports)},
+                               {"Env", c.env},
+                               {"Entrypoint", c.entrypoint},
+                               {"Cmd", c.cmd},
+                               {"Volumes", Keys(c.volumes)},
+                               {"WorkingDir", c.working_dir},
+                               {"Labels", c.labels},
+                               {"StopSignal", c.stop_signal}});
+  json spec = Trimmed({{"created", c.created},
+                       {"architecture", c.architecture},
+                       {"variant", c.variant},
+                       {"os", c.os}});
+  spec["config"] = config;
+  spec["rootfs"] = {{"type", "layers"}, {"diff_ids", layers}};
+  return json{{"chainID", ChainId(image.diff_ids)}, {"imageSpec", spec}}.dump(
+      -1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include "base/status.h"
 #include "base/version.h"
 #include "nlohmann/json.hpp"
-#include "runtime/spec/spec.h"
 #include "server/cri/filters.h"
+#include "server/pods/inspection.h"
 #include "server/pods/statuses.h"
 
 namespace berth {
@@ -79,7 +79,13 @@ absl::Status RuntimeHandler::Status(const CallContext& context, const cri::Statu
     config["instance"] = node_.instance.str();
     config["version"] = kBerthVersion;
     config["runtimes"] = {handler};
-    (*response->mutable_info())["config"] = Dump(config);
+    auto& info = *response->mutable_info();
+    info["config"] = Dump(config);
+    const absl::StatusOr<std::string> list = node_.network->Configuration();
+    info["cniconfig"] = Dump(InspectNetwork(node_.config->network.conf_dir,
+                                            node_.config->network.bin_dirs, list.value_or("")));
+    info["lastCNILoadStatus"] = list.ok() ? "OK" : std::string(list.status().message());
+    info["lastCNILoadStatus.default"] = info["lastCNILoadStatus"];
   }
   return absl::OkStatus();
 }
@@ -139,20 +145,8 @@ absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
   }
   response->set_timestamp(absl::GetCurrentTimeNanos());
   if (request.verbose()) {
-    nlohmann::json cni = nlohmann::json::array();
-    for (const store::v1::CniAttachment& attachment : record->cni()) {
-      cni.push_back({{"network", attachment.network_name()},
-                     {"interface", attachment.interface_name()},
-                     {"result", nlohmann::json::parse(attachment.result_json(), nullptr, false)}});
-    }
-    (*response->mutable_info())["info"] = Dump({{"pid", record->keeper().pid()},
-                                                {"keeperPid", record->keeper().pid()},
-                                                {"netNamespace", record->netns_path()},
-                                                {"cgroupParent", record->cgroup_parent()},
-                                                {"runtimeHandler", record->runtime_handler()},
-                                                {"stateReason", record->state_reason()},
-                                                {"bootID", record->boot_id()},
-                                                {"cniResult", cni}});
+    (*response->mutable_info())["info"] =
+        Dump(InspectPod(*record, node_.config->runtime.default_handler));
   }
   return absl::OkStatus();
 }
@@ -169,6 +163,15 @@ absl::Status RuntimeHandler::ListPodSandbox(const CallContext& context,
     if (Matches(filter, item)) *response->add_items() = std::move(item);
   }
   return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::UpdatePodSandboxResources(
+    const CallContext& context, const cri::UpdatePodSandboxResourcesRequest& request,
+    cri::UpdatePodSandboxResourcesResponse* response) {
+  if (request.pod_sandbox_id().empty()) {
+    return absl::InvalidArgumentError("pod_sandbox_id is empty");
+  }
+  return sandboxes_->UpdateResources(context, request);
 }
 
 absl::Status RuntimeHandler::CreateContainer(const CallContext& context,
@@ -208,18 +211,11 @@ absl::Status RuntimeHandler::ContainerStatus(const CallContext& context,
                    node_.store->FindContainer(request.container_id()));
   *response->mutable_status() = ContainerStatusOf(*record);
   if (request.verbose()) {
-    nlohmann::json info = {
-        {"sandboxID", record->pod_id()},
-        {"pid", record->state() == store::v1::CONTAINER_STATE_EXITED ? 0 : record->init().pid()},
-        {"snapshotKey", record->snapshot_id()},
-        {"snapshotter", "overlayfs"},
-        {"cgroup", record->cgroup_path()}};
-    const auto spec = containers_->SpecOf(*record);
-    if (spec.ok()) {
-      info["runtimeSpec"] = SpecToJson((*spec)->spec);
-    } else {
-      info["runtimeSpecError"] = std::string(spec.status().message());
-    }
+    const auto built = containers_->SpecOf(*record);
+    const absl::StatusOr<Spec> spec =
+        built.ok() ? absl::StatusOr<Spec>((*built)->spec) : built.status();
+    nlohmann::json info = InspectContainer(*record, spec, node_.config->runtime.default_handler);
+    info["removing"] = containers_->Removing(ContainerId(record->id()));
     (*response->mutable_info())["info"] = Dump(info);
   }
   return absl::OkStatus();

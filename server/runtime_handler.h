@@ -36,6 +36,9 @@ class RuntimeHandler : public RuntimeServiceHandler {
                                 cri::PodSandboxStatusResponse* response) override;
   absl::Status ListPodSandbox(const CallContext& context, const cri::ListPodSandboxRequest& request,
                               cri::ListPodSandboxResponse* response) override;
+  absl::Status UpdatePodSandboxResources(const CallContext& context,
+                                         const cri::UpdatePodSandboxResourcesRequest& request,
+                                         cri::UpdatePodSandboxResourcesResponse* response) override;
 
   absl::Status CreateContainer(const CallContext& context,
                                const cri::CreateContainerRequest& request,

@@ -49,7 +49,8 @@ struct Config {
     std::string keeper;
     std::string unpacker;
     std::string default_handler = "berth";
-    int64_t pids_limit = 0;  // per container, 0: no limit
+    int64_t pids_limit = 0;                // per container, 0: no limit
+    int64_t shm_size = int64_t{64} << 20;  // bytes, of a pod's /dev/shm
   };
 
   struct Image {

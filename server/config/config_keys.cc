@@ -127,6 +127,7 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"runtime", "unpacker", nullptr, "", "", &c->runtime.unpacker, PathOrEmpty},
       {"runtime", "default_handler", nullptr, "", "", &c->runtime.default_handler, Name},
       {"runtime", "pids_limit", nullptr, "", "", &c->runtime.pids_limit, Between<0, 4194304>},
+      {"runtime", "shm_size", nullptr, "", "", &c->runtime.shm_size, Between<65536, kMax>},
       {"image", "max_layer_bytes", nullptr, "", "", &c->image.max_layer_bytes, Between<1, kMax>},
       {"image", "max_layer_files", nullptr, "", "", &c->image.max_layer_files, Between<1, kMax>},
       {"image", "pinned", nullptr, "", "", &c->image.pinned, Any},

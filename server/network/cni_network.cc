@@ -177,6 +177,11 @@ class CniNetwork : public Network {
 
   absl::Status Ready() override { return configuration_.Current().status(); }
 
+  absl::StatusOr<std::string> Configuration() override {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> list, configuration_.Current());
+    return list->ToJson();
+  }
+
   absl::StatusOr<Attachment> Prepare(const AttachRequest& request) override {
     Attachment attachment;
     attachment.pod = request.pod;

@@ -113,6 +113,10 @@ class Network {
   // uninitialized: no network configuration in /etc/cni/net.d`. Cheap enough for each Status call.
   virtual absl::Status Ready() = 0;
 
+  // The configuration list in force, a JSON object whatever form its file had; FailedPrecondition if
+  // there is none that can be used.
+  virtual absl::StatusOr<std::string> Configuration() = 0;
+
   // Snapshots the present configuration and computes the arguments. No plugin runs.
   // InvalidArgument names the field of the request; FailedPrecondition as in Ready().
   virtual absl::StatusOr<Attachment> Prepare(const AttachRequest& request) = 0;

@@ -31,6 +31,9 @@
 
 namespace berth {
 
+// FailedPrecondition: `container ID is exited, not running`.
+absl::Status NotInState(const store::v1::ContainerRecord& record, absl::string_view wanted);
+
 class Containers {
  public:
   // `keepers` may still be null: set it before the first call (its observer is made from this).
@@ -78,6 +81,9 @@ class Containers {
   // The snapshots that belong to a container: its own, and the views that its image volumes are.
   static std::vector<std::string> SnapshotsOf(const store::v1::ContainerRecord& record);
 
+  // Whether RemoveContainer is at work on it.
+  bool Removing(const ContainerId& id) { return operations_.IsInFlight(id.str(), "remove"); }
+
   LiveContainers& live() { return live_; }
 
  private:
@@ -107,6 +113,7 @@ class Containers {
                                                          const CgroupResources& limits);
   // OK: the program runs. What it returns otherwise has been recorded if it is final.
   absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);
+  void ShowLimits(const store::v1::ContainerRecord& record, CgroupResources limits);
   void RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit);
   void ForgetInKeeper(const PodId& pod, const ContainerId& id);
   absl::Status KillAndWait(const ContainerRecordPtr& record, absl::Time deadline);

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
 
@@ -47,6 +48,12 @@ class Operations {
             absl::StrCat(what, " ", object, ": ", in_flight_[object], " is still in progress"));
       }
     }
+  }
+
+  bool IsInFlight(const std::string& object, absl::string_view what) {
+    MutexLock lock(&mu_);
+    const auto found = in_flight_.find(object);
+    return found != in_flight_.end() && found->second == what;
   }
 
  private:

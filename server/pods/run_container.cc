@@ -1,4 +1,4 @@
-// StartContainer, ExecSync, UpdateContainerResources, ReopenContainerLog.
+// StartContainer, ExecSync.
 #include <fcntl.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "runtime/compiler.h"
+#include "server/pods/container_log.h"
 #include "server/pods/containers.h"
 
 namespace berth {
@@ -22,23 +23,9 @@ constexpr absl::Duration kStartDeadline = absl::Minutes(2);
 constexpr size_t kExecOutputLimit = (8u << 20) - (8u << 10);
 constexpr int kStartErrorCode = 128;
 
-// An invalid descriptor if the container has no log.
-absl::StatusOr<UniqueFd> OpenLog(const std::string& path) {
-  if (path.empty()) return UniqueFd();
-  auto log = OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
-  if (log.ok() || !absl::IsNotFound(log.status())) return log;
-  RETURN_IF_ERROR(MakeDirectories(path.substr(0, path.rfind('/')), 0755));
-  return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
-}
-
 // True for failures that say nothing about the program: the keeper was out of reach, not execve.
 bool MayBeTriedAgain(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
-absl::Status NotInState(const store::v1::ContainerRecord& record, absl::string_view wanted) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "container ", record.id(), " is ", ContainerStateName(record.state()), ", not ", wanted));
 }
 
 }  // namespace
@@ -182,39 +169,6 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
   response->set_stderr(std::move(result->err));
   response->set_exit_code(result->exit_code);
   return absl::OkStatus();
-}
-
-absl::Status Containers::UpdateResources(const CallContext& context,
-                                         const cri::UpdateContainerResourcesRequest& request) {
-  ASSIGN_OR_RETURN(ContainerRecordPtr record, node_.store->FindContainer(request.container_id()));
-  ASSIGN_OR_RETURN(const Operations::Operation operation,
-                   operations_.Begin(record->id(), "update", context.deadline()));
-  record = node_.store->Container(ContainerId(record->id()));
-  if (record == nullptr) {
-    return absl::NotFoundError(absl::StrCat("container ", request.container_id(), " not found"));
-  }
-  if (record->state() == store::v1::CONTAINER_STATE_EXITED) {
-    return NotInState(*record, "created or running");
-  }
-  ASSIGN_OR_RETURN(const CgroupResources limits, ResourcesFromCri(request.linux(), "linux"));
-  if (node_.cgroups->Exists(record->cgroup_path())) {
-    RETURN_IF_ERROR(node_.cgroups->Apply(record->cgroup_path(), limits));
-  }
-  store::v1::ContainerRecord updated = *record;
-  // A merge would append to the list.
-  if (request.linux().hugepage_limits_size() > 0) {
-    updated.mutable_resources()->clear_hugepage_limits();
-  }
-  updated.mutable_resources()->MergeFrom(request.linux());
-  return node_.store->PutContainer(std::move(updated), Durability::kNormal);
-}
-
-absl::Status Containers::ReopenLog(const CallContext& context, const std::string& given_id) {
-  ASSIGN_OR_RETURN(const ContainerRecordPtr record, node_.store->FindContainer(given_id));
-  if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return NotInState(*record, "running");
-  ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
-  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(record->log_path()), "log");
-  return keeper->ReopenLog(ContainerId(record->id()), std::move(log), context.deadline());
 }
 
 }  // namespace berth

@@ -102,6 +102,7 @@ absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& co
 }
 
 absl::StatusOr<KeeperOptions> KeeperOptionsFor(const store::v1::PodRecord& record,
+                                               const Config& config,
                                                const std::string& state_directory) {
   const cri::NamespaceOption& namespaces = record.namespaces();
   KeeperOptions options;
@@ -115,6 +116,7 @@ absl::StatusOr<KeeperOptions> KeeperOptionsFor(const store::v1::PodRecord& recor
   ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(namespaces, "namespaces"));
   options.uid_maps = PlanMaps(maps.uids);
   options.gid_maps = PlanMaps(maps.gids);
+  options.shm_size = static_cast<uint64_t>(config.runtime.shm_size);
   const auto& requested = record.config().linux().sysctls();
   ASSIGN_OR_RETURN(const auto sysctls, PodSysctls({requested.begin(), requested.end()},
                                                   {.host_network = !options.new_net,
@@ -170,6 +172,8 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   *record.mutable_config() = request.config();
   record.set_runtime_handler(request.runtime_handler());
   *record.mutable_namespaces() = NamespacesOf(request.config());
+  *record.mutable_overhead() = request.config().linux().overhead();
+  *record.mutable_resources() = request.config().linux().resources();
   record.set_cgroup_parent(request.config().linux().cgroup_parent().empty()
                                ? node_.DefaultCgroupParent()
                                : request.config().linux().cgroup_parent());
@@ -178,7 +182,7 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
 
   PhaseTimer keeper_phase(node_.metrics, PodPhase::kKeeper);
   const std::string directory = node_.PodDirectory(id.str());
-  ASSIGN_OR_RETURN(KeeperOptions options, KeeperOptionsFor(record, directory));
+  ASSIGN_OR_RETURN(KeeperOptions options, KeeperOptionsFor(record, *node_.config, directory));
   RETURN_IF_ERROR(Failpoint("pods.run.directory"));
   RETURN_IF_ERROR(MakeDirectories(directory, 0700));
   absl::Cleanup remove_directory = [&directory] { (void)RemoveTree(directory); };
@@ -215,6 +219,7 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   };
   hold.reset();
   record.mutable_keeper()->set_pid(keeper->pid());
+  if (options.shared_pid) RETURN_IF_ERROR(FindPodInit(&record));
   keeper_phase.Done();
 
   RETURN_IF_ERROR(creation.Check());
@@ -244,6 +249,19 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   RETURN_IF_ERROR(keepers_->Add(std::move(keeper)));
   RETURN_IF_ERROR(Failpoint("pods.run.done"));
   return record.id();
+}
+
+// The pod's init is alone in the pod's own cgroup.
+absl::Status Sandboxes::FindPodInit(store::v1::PodRecord* record) {
+  ASSIGN_OR_RETURN(const std::string path,
+                   node_.cgroups->PathFor(record->cgroup_parent(), record->id()));
+  ASSIGN_OR_RETURN(const std::vector<pid_t> processes, node_.cgroups->Processes(path));
+  if (processes.size() != 1) {
+    return absl::UnavailableError(
+        absl::StrCat("cgroup ", path, " has ", processes.size(), " processes, not the pod's init"));
+  }
+  record->mutable_pod_init()->set_pid(processes.front());
+  return absl::OkStatus();
 }
 
 // Pins the keeper's network namespace and attaches it; the record of the intent comes before the

@@ -39,6 +39,10 @@ class Sandboxes {
   absl::Status Stop(const CallContext& context, const std::string& id);
   // RemovePodSandbox, by force; an unknown one is OK.
   absl::Status Remove(const CallContext& context, const std::string& id);
+  // UpdatePodSandboxResources. Recorded and shown, nothing else: the pod's cgroup is kubelet's.
+  // FailedPrecondition if the pod is not ready.
+  absl::Status UpdateResources(const CallContext& context,
+                               const cri::UpdatePodSandboxResourcesRequest& request);
 
   // By record, for recovery and for what nobody claimed.
   absl::Status StopRecord(const PodRecordPtr& record, absl::Time deadline);
@@ -51,6 +55,7 @@ class Sandboxes {
   absl::StatusOr<std::string> Make(const Creation& creation,
                                    const cri::RunPodSandboxRequest& request);
   absl::StatusOr<PodRecordPtr> Existing(const cri::RunPodSandboxRequest& request) const;
+  absl::Status FindPodInit(store::v1::PodRecord* record);
   absl::Status Attach(store::v1::PodRecord* record, absl::Time deadline);
   absl::Status Detach(const store::v1::PodRecord& record, absl::Time deadline);
   absl::Status EndKeeper(const PodId& id, absl::Time deadline);

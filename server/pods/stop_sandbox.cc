@@ -1,4 +1,4 @@
-// StopPodSandbox, RemovePodSandbox, and the death of a keeper.
+// StopPodSandbox, RemovePodSandbox, UpdatePodSandboxResources, and the death of a keeper.
 #include <algorithm>
 #include <utility>
 
@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "server/pods/attachment.h"
 #include "server/pods/sandboxes.h"
+#include "server/pods/spec_builder.h"
 
 namespace berth {
 namespace {
@@ -41,6 +42,24 @@ absl::Status Sandboxes::Remove(const CallContext& context, const std::string& id
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
   return RemoveRecord(*record, std::min(context.deadline(), absl::Now() + kStopDeadline));
+}
+
+absl::Status Sandboxes::UpdateResources(const CallContext& context,
+                                        const cri::UpdatePodSandboxResourcesRequest& request) {
+  RETURN_IF_ERROR(ResourcesFromCri(request.overhead(), "overhead").status());
+  RETURN_IF_ERROR(ResourcesFromCri(request.resources(), "resources").status());
+  ASSIGN_OR_RETURN(PodRecordPtr record, node_.store->FindPod(request.pod_sandbox_id()));
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(record->id(), "update", context.deadline()));
+  record = node_.store->Pod(PodId(record->id()));
+  if (record == nullptr || record->state() != store::v1::POD_STATE_READY) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("pod ", request.pod_sandbox_id(), " is not ready"));
+  }
+  store::v1::PodRecord updated = *record;
+  if (request.has_overhead()) *updated.mutable_overhead() = request.overhead();
+  if (request.has_resources()) *updated.mutable_resources() = request.resources();
+  return node_.store->PutPod(std::move(updated), Durability::kNormal);
 }
 
 absl::Status Sandboxes::StopRecord(const PodRecordPtr& record, absl::Time deadline) {
