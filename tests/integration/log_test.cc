@@ -93,6 +93,57 @@ TEST_F(LogTest, TheLogGoesOnWhileTheDaemonIsDown) {
   EXPECT_EQ(LogText(ReadLog(pod_.config.log_directory() + "/steady_0.log")), expected);
 }
 
+// As kubelet rotates: the file is renamed, then the log is reopened, while the container writes.
+TEST_F(LogTest, ReopeningUnderLoadLosesAndRepeatsNothing) {
+  constexpr int kRotations = 50;
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      CreateAndStart(pod_, ContainerConfig("busy", {"sh", "-c",
+                                                    "i=0; while :; do i=$((i+1)); echo line $i; "
+                                                    "echo error $i >&2; done"})));
+  const std::string log = pod_.config.log_directory() + "/busy_0.log";
+  cri::ReopenContainerLogRequest request;
+  request.set_container_id(id);
+  for (int i = 0; i < kRotations; ++i) {
+    // Something is in each file, so that there is something to lose.
+    for (const absl::Time end = absl::Now() + absl::Seconds(20); absl::Now() < end;) {
+      if (!ReadFile(log, size_t{1} << 30).value_or("").empty()) break;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    ASSERT_EQ(rename(log.c_str(), absl::StrCat(log, ".", i).c_str()), 0);
+    ASSERT_OK(cri().Call(&CriClient::Runtime::ReopenContainerLog, request));
+    ASSERT_OK(ReadFile(log, size_t{1} << 30));
+  }
+  ASSERT_OK(cri().StopContainer(id, 0));
+  std::vector<LogLine> lines;
+  for (int i = 0; i <= kRotations; ++i) {
+    const auto part = ReadLog(i < kRotations ? absl::StrCat(log, ".", i) : log);
+    lines.insert(lines.end(), part.begin(), part.end());
+  }
+  int out = 0, err = 0;
+  for (const LogLine& line : lines) {
+    const bool is_out = line.stream == "stdout";
+    const std::string expected =
+        is_out ? absl::StrCat("line ", ++out) : absl::StrCat("error ", ++err);
+    ASSERT_EQ(line.text, expected);
+    ASSERT_FALSE(line.partial);
+  }
+  EXPECT_GT(out, kRotations);
+  EXPECT_LE(out - err, 1);
+}
+
+TEST_F(LogTest, ReopeningWithoutALogIsFine) {
+  cri::ContainerConfig config = ContainerConfig("silent", {"sleep", "1000"});
+  config.clear_log_path();
+  ASSERT_OK_AND_ASSIGN(const std::string id, CreateAndStart(pod_, config));
+  cri::ReopenContainerLogRequest request;
+  request.set_container_id(id);
+  EXPECT_OK(cri().Call(&CriClient::Runtime::ReopenContainerLog, request));
+  ASSERT_OK(cri().StopContainer(id, 0));
+  EXPECT_CODE(absl::StatusCode::kFailedPrecondition,
+              cri().Call(&CriClient::Runtime::ReopenContainerLog, request));
+}
+
 TEST_F(LogTest, AGrandchildThatHoldsThePipeDoesNotDelayTheExit) {
   cri::PodSandboxConfig config = PodConfig("shared-pid");
   config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(

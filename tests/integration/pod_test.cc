@@ -189,6 +189,104 @@ TEST_F(PodTest, PidModeTargetStaysInThePod) {
   EXPECT_CODE(absl::StatusCode::kInvalidArgument, Create(pod, debug));
 }
 
+TEST_F(PodTest, APodWithoutContainersLivesAndEnds) {
+  cri::PodSandboxConfig config = PodConfig("empty");
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::POD);
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
+  Restart();
+  ASSERT_OK_AND_ASSIGN(const auto answer, cri().PodStatus(pod.id));
+  EXPECT_EQ(answer.status().state(), cri::SANDBOX_READY);
+  EXPECT_EQ(answer.containers_statuses_size(), 0);
+  ASSERT_OK(cri().StopPod(pod.id));
+  ASSERT_OK(cri().RemovePod(pod.id));
+}
+
+// What kubelet does when a sandbox died: another attempt of it, and of its containers.
+TEST_F(PodTest, ADeadSandboxIsMadeAgainAsAnotherAttempt) {
+  cri::PodSandboxConfig config = PodConfig("recreated");
+  ASSERT_OK_AND_ASSIGN(const TestPod first, RunPod(config));
+  ASSERT_OK_AND_ASSIGN(const std::string lost, Sleeper(first, "c"));
+  for (const pid_t keeper : Keepers()) kill(keeper, SIGKILL);
+  ASSERT_OK_AND_ASSIGN(const auto ended, cri().WaitForExit(lost));
+  EXPECT_EQ(ended.exit_code(), 255);
+  EXPECT_EQ(ended.reason(), "Unknown");
+  cri::PodSandboxState state = cri::SANDBOX_READY;
+  for (int i = 0; i < 1000 && state == cri::SANDBOX_READY; ++i) {
+    ASSERT_OK_AND_ASSIGN(const auto answer, cri().PodStatus(first.id));
+    state = answer.status().state();
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(state, cri::SANDBOX_NOTREADY);
+  EXPECT_CODE(absl::StatusCode::kAlreadyExists, RunPod(config));
+
+  ASSERT_OK(cri().StopPod(first.id));
+  config.mutable_metadata()->set_attempt(1);
+  ASSERT_OK_AND_ASSIGN(const TestPod second, RunPod(config));
+  EXPECT_NE(second.id, first.id);
+  cri::ContainerConfig container = ContainerConfig("c", {"sleep", "1000"});
+  container.mutable_metadata()->set_attempt(1);
+  container.set_log_path("c_1.log");
+  ASSERT_OK_AND_ASSIGN(const std::string again, CreateAndStart(second, container));
+  ASSERT_OK_AND_ASSIGN(const auto pods, cri().ListPods());
+  EXPECT_EQ(pods.size(), 2u);
+  // The old one goes, the new one stays.
+  ASSERT_OK(cri().RemovePod(first.id));
+  EXPECT_CODE(absl::StatusCode::kNotFound, cri().ContainerStatus(lost));
+  EXPECT_EQ(Exec(again, "echo alive"), "alive\n");
+}
+
+TEST_F(PodTest, AContainerIsRestartedAsAnotherAttempt) {
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("restarts"));
+  std::string ids[3];
+  for (uint32_t attempt = 0; attempt < 3; ++attempt) {
+    cri::ContainerConfig config =
+        ContainerConfig("c", {"sh", "-c", absl::StrCat("echo try ", attempt, "; exit 1")});
+    config.mutable_metadata()->set_attempt(attempt);
+    config.set_log_path(absl::StrCat("c/", attempt, ".log"));
+    ASSERT_OK_AND_ASSIGN(ids[attempt], CreateAndStart(pod, config));
+    ASSERT_OK_AND_ASSIGN(const auto status, cri().WaitForExit(ids[attempt]));
+    EXPECT_EQ(status.metadata().attempt(), attempt);
+    EXPECT_EQ(LogText(ReadLog(status.log_path())), absl::StrCat("try ", attempt, "\n"));
+    // A name and attempt that has run does not come back.
+    EXPECT_CODE(absl::StatusCode::kAlreadyExists, Create(pod, config));
+  }
+  ASSERT_OK_AND_ASSIGN(const auto containers, cri().ListContainers());
+  EXPECT_EQ(containers.size(), 3u);
+  ASSERT_OK(cri().RemoveContainer(ids[0]));
+  EXPECT_OK(cri().ContainerStatus(ids[2]));
+}
+
+TEST_F(PodTest, ACgroupParentThatKubeletMadeStaysAsItIs) {
+  const std::string parent = TestCgroup() + "/kubelets/pod1";
+  const bool unified = ReadFile("/sys/fs/cgroup/cgroup.controllers").ok();
+  const std::string memory = "/sys/fs/cgroup" + std::string(unified ? "" : "/memory") + parent;
+  const std::string limit = memory + (unified ? "/memory.max" : "/memory.limit_in_bytes");
+  ASSERT_OK(MakeDirectories(memory, 0755));
+  if (unified) {
+    Shell("cd /sys/fs/cgroup && for d in ." + TestCgroup() + " ." + TestCgroup() +
+          "/kubelets; do echo +memory > $d/cgroup.subtree_control; done");
+  }
+  Shell("echo 268435456 > " + limit);
+  cri::PodSandboxConfig config = PodConfig("child");
+  config.mutable_linux()->set_cgroup_parent(parent);
+  config.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_pid(
+      cri::POD);
+  config.mutable_linux()->mutable_overhead()->set_memory_limit_in_bytes(16 << 20);
+  config.mutable_linux()->mutable_resources()->set_memory_limit_in_bytes(240 << 20);
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
+  ASSERT_OK_AND_ASSIGN(const std::string id, Sleeper(pod));
+  EXPECT_TRUE(absl::StrContains(Shell(absl::StrCat("cat /proc/", PidOf(id), "/cgroup")),
+                                absl::StrCat(parent, "/", id)));
+  EXPECT_EQ(Shell("cat " + limit), "268435456\n");
+  ASSERT_OK(cri().RemovePod(pod.id));
+  // It is kubelet's: it stays, with its limit and nothing in it.
+  EXPECT_EQ(Shell("cat " + limit), "268435456\n");
+  EXPECT_EQ(Shell("find " + memory + " -mindepth 1 -type d"), "");
+  Shell("find /sys/fs/cgroup -depth -type d -path '*" + TestCgroup() +
+        "/kubelets*' -exec rmdir {} \\;");
+}
+
 TEST_F(PodTest, SigtermLeavesPodsRunning) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("survivor"));
   ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
