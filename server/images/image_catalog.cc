@@ -164,8 +164,7 @@ absl::Status ImageCatalog::Add(FetchedImage fetched, const std::vector<std::stri
     image.config = std::move(fetched.parsed.config);
     image.diff_ids = std::move(fetched.parsed.diff_ids);
     RETURN_IF_ERROR(Failpoint("images.commit.layers"));
-    ASSIGN_OR_RETURN(image.layers,
-                     layers_->CompleteLayers(image.diff_ids, *fetched.lease));
+    ASSIGN_OR_RETURN(image.layers, layers_->CompleteLayers(image.diff_ids, *fetched.lease));
     RETURN_IF_ERROR(layers_->Reference(id.str(), image.layers));
     absl::Cleanup undo = [&] {
       if (before != nullptr) return;

@@ -113,8 +113,7 @@ class FakeLayerStore : public LayerStore {
     MutexLock lock(&mu_);
     std::vector<LayerInfo> all;
     for (const DiffId& layer : layers_)
-      all.push_back(
-          LayerInfo{.diff_id = layer, .file_bytes = 10, .disk_bytes = 4096, .inodes = 3});
+      all.push_back(LayerInfo{.diff_id = layer, .file_bytes = 10, .disk_bytes = 4096, .inodes = 3});
     return all;
   }
   absl::Status Verify(const LayerGeneration&, bool) override { return absl::OkStatus(); }

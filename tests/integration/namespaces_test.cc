@@ -21,16 +21,16 @@ class NamespacesTest : public DaemonTest {
   }
   // A plugin that does nothing and says so: namespaces are what these tests are about.
   void WriteIdleNetwork() {
-    ASSERT_OK(
-        WriteFileAtomically(daemon_.plugin_dir() + "/nothing",
-                            "#!/bin/sh\ncat >/dev/null\n"
-                            "[ \"$CNI_COMMAND\" != VERSION ] || echo '{\"cniVersion\": \"1.0.0\", "
-                            "\"supportedVersions\": [\"1.0.0\"]}'\n"
-                            "[ \"$CNI_COMMAND\" = ADD ] || exit 0\n"
-                            "echo '{\"cniVersion\": \"1.0.0\", \"interfaces\": [{\"name\": \"eth0\", "
-                            "\"sandbox\": \"x\"}],"
-                            " \"ips\": [{\"interface\": 0, \"address\": \"192.0.2.1/8\"}]}'\n",
-                            0755));
+    ASSERT_OK(WriteFileAtomically(
+        daemon_.plugin_dir() + "/nothing",
+        "#!/bin/sh\ncat >/dev/null\n"
+        "[ \"$CNI_COMMAND\" != VERSION ] || echo '{\"cniVersion\": \"1.0.0\", "
+        "\"supportedVersions\": [\"1.0.0\"]}'\n"
+        "[ \"$CNI_COMMAND\" = ADD ] || exit 0\n"
+        "echo '{\"cniVersion\": \"1.0.0\", \"interfaces\": [{\"name\": \"eth0\", "
+        "\"sandbox\": \"x\"}],"
+        " \"ips\": [{\"interface\": 0, \"address\": \"192.0.2.1/8\"}]}'\n",
+        0755));
     ASSERT_OK(WriteFileAtomically(
         daemon_.cni_conf_dir() + "/10-test.conflist",
         R"({"cniVersion": "1.0.0", "name": "nothing", "plugins": [{"type": "nothing"}]})", 0644));
