@@ -51,7 +51,6 @@ void OnTimer() {
 
 void WatchAll() {
   WatchFd(state.listener, Source::kListener, 0);
-  if (state.writer >= 0) WatchFd(state.writer, Source::kWriter, 0);
   for (uint32_t i = 0; i < kMaxControls; ++i) {
     if (state.controls[i] >= 0) WatchFd(state.controls[i], Source::kControl, i);
   }
@@ -177,7 +176,9 @@ void Handle(const struct epoll_event& event) {
     case Source::kExecReply:
       return OnRequesterGone(slot);
     case Source::kWriter:
-      return OnWriter();
+      return OnWriter(slot);
+    case Source::kWriterTimer:
+      return OnWriterTimer();
   }
 }
 
@@ -225,7 +226,8 @@ int Main() {
   ready.failure.step = static_cast<uint32_t>(SetupStep::kParameters);
   for (int& fd : state.controls) fd = -1;
   state.mount_namespace = state.own_pidns = state.pod_init_pidfd = state.listener = -1;
-  state.writer = state.writer_shared = state.user_namespace = -1;
+  state.writer_shared = state.writer_timer = state.user_namespace = -1;
+  for (Writer& writer : state.writers) writer.socket = -1;
   errno = EPROTO;
   bool good = n > 0 && ParametersAreValid(parameters, static_cast<size_t>(n));
   // Inherited descriptors at their fixed numbers, and nothing else.
@@ -268,6 +270,7 @@ int Resume(const char* number) {
   if (!RestoreState(fd, &reply) || !OpenLoop()) return 1;
   fcntl(reply, F_SETFD, FD_CLOEXEC);
   WatchAll();
+  if (!ResumeWriters()) return 1;
   Answer(reply, 0, nullptr, 0, getpid());
   ReapChildren();
   return 0;
@@ -319,6 +322,7 @@ int64_t MonotonicNs() {
 int main(int argc, char** argv) {
   using namespace berth::keeper;
   if (argc == 2 && strcmp(argv[1], "--hold") == 0) Hold();
+  if (argc > 2 && strcmp(argv[1], "--resume") != 0) return RunPathProcess(argc, argv);
   const int rc = argc == 3 && strcmp(argv[1], "--resume") == 0 ? Resume(argv[2]) : Main();
   if (rc != 0) return rc;
   Loop();

@@ -23,7 +23,8 @@ enum class Source : uint32_t {
   kContainerErr,
   kExecStatus,
   kExecReply,  // the requester went away
-  kWriter,
+  kWriter,     // slot of writers
+  kWriterTimer,
 };
 
 bool WatchFd(int fd, Source source, uint32_t slot, uint32_t events = EPOLLIN);
@@ -140,18 +141,33 @@ void RemoveExitRecord(const char* id);
 
 // ---- keeper_output.cc ----
 
-bool MapShared();
-bool HaveWriter();
-// From now on the writer reads the container's output.
+// From now on a writer reads the container's output.
 bool StartLog(Container& c, int log);
 // Output without a log is dropped here.
 void WatchOutput(const Container& c);
 bool LogIsComplete(const Container& c);
-bool LogIsLost(const Container& c);
-void OnWriter();
-void OnWriterDeath();
 void OnReopenLog(const KeeperRequest& r, Fds& fds);
 void OnOutput(uint32_t slot, int stream);
+
+// ---- keeper_writers.cc ----
+
+bool ResumeWriters();  // after a re-exec
+bool HaveWriter();
+// A container's log as of a new start: nothing of it is busy, lost or half a line.
+void InitLog(const Container& c);
+// Gives it to the present writer. kWriterLogIsPath: `log` is O_PATH.
+bool AddToWriter(Container& c, int log, uint32_t flags);
+bool SendReopen(const Container& c, int log);
+// Asks for the rest; OnWriter hears the answer.
+bool FlushLog(const Container& c);
+bool LogIsWritten(const Container& c);  // all that was read
+bool LogIsLost(const Container& c);
+bool LogIsHeld(uint32_t slot);
+// Lets go of those that no container needs.
+void ReleaseWriters();
+void OnWriter(uint32_t index);
+void OnWriterTimer();
+void OnWriterDeath(int pid);
 
 // ---- keeper_requests.cc ----
 
@@ -159,6 +175,10 @@ void OnSignal(const KeeperRequest& r, Fds& fds);
 void OnForget(const KeeperRequest& r, Fds& fds);
 void OnList(Fds& fds);
 void OnShutdown(Fds& fds);
+
+// ---- keeper_paths.cc ----
+
+int RunPathProcess(int argc, char** argv);
 
 // ---- keeper_reexec.cc ----
 

@@ -76,9 +76,8 @@ void OnContainerExit(Container& c, uint32_t code, uint32_t signal) {
   record.finished_ns = RealtimeNs();
   if (CleanUpCgroup(c)) record.flags |= kExitOomKilled;
   if (c.log < 0) return FinishExit(c, false);
-  const WriterMessage flush = {WriterVerb::kFlush, Slot(c), c.serial, 0};
   const bool complete = LogIsComplete(c);
-  const bool sent = SendToWriter(state.writer, flush, nullptr, 0);
+  const bool sent = FlushLog(c);
   if (complete || !sent) return FinishExit(c, !complete || LogIsLost(c));
   c.phase = Phase::kFlushing;
   c.flush_deadline_ns = MonotonicNs() + kFlushNs;
@@ -127,7 +126,7 @@ void OnChild(int pid, int status) {
     return;
   }
   if (pid == state.pod_init) state.pod_init = 0;
-  if (pid == state.writer_pid) OnWriterDeath();
+  OnWriterDeath(pid);
 }
 
 }  // namespace

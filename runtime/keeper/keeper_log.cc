@@ -112,44 +112,29 @@ class LogWriter {
   struct iovec vectors_[kMaxVectors];
 };
 
-void Release(Carry& carry) {
-  if (carry.data != nullptr) munmap(carry.data, kCarryMax);
-  carry.data = nullptr;
-  carry.size = 0;
-}
-
-// False if there is no memory: the caller writes a partial line instead.
-bool Keep(Carry& carry, const char* data, size_t size) {
-  if (carry.data == nullptr) {
-    void* map =
-        mmap(nullptr, kCarryMax, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED) return false;
-    carry.data = static_cast<char*>(map);
-  }
-  memcpy(carry.data + carry.size, data, size);
-  carry.size += static_cast<uint32_t>(size);
-  return true;
-}
-
-void WriteChunk(LogWriter& log, Carry& carry, const char* data, size_t size) {
+void WriteChunk(LogWriter& log, LogSlot& s, int stream, const char* data, size_t size) {
+  char* const carry = s.carry[stream];
+  uint32_t& carried = s.carry_size[stream];
   while (size > 0) {
     const char* newline = static_cast<const char*>(memchr(data, '\n', size));
-    const size_t room = kCarryMax - carry.size;
+    const size_t room = kCarryMax - carried;
     const size_t line =
         newline ? static_cast<size_t>(newline - data) : size;  // without the newline
     if (line > room || (line == room && newline == nullptr)) {
-      log.Add(false, carry.data, carry.size, data, room);
+      log.Add(false, carry, carried, data, room);
       data += room, size -= room;
     } else if (newline != nullptr) {
-      log.Add(true, carry.data, carry.size, data, line + 1);
+      log.Add(true, carry, carried, data, line + 1);
       data += line + 1, size -= line + 1;
     } else {
-      if (!Keep(carry, data, size)) log.Add(false, nullptr, 0, data, size);
+      s.touched = true;
+      memcpy(carry + carried, data, size);
+      carried += static_cast<uint32_t>(size);
       return;
     }
-    if (carry.data != nullptr) {
+    if (carried > 0) {
       log.Flush();
-      Release(carry);
+      carried = 0;
     }
   }
 }
@@ -161,7 +146,7 @@ long CopyOutput(LogSlot& s, int stream, uint32_t limit) {
   if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;  // EIO: a terminal was hung up
   if (n == 0) return 0;
   LogWriter log(s, stream);
-  WriteChunk(log, s.carry[stream], buffer, static_cast<size_t>(n));
+  WriteChunk(log, s, stream, buffer, static_cast<size_t>(n));
   return n;
 }
 
@@ -175,13 +160,18 @@ void DrainOutput(LogSlot& s) {
       if (n <= 0) break;
       left -= static_cast<int>(n);
     }
-    Carry& carry = s.carry[stream];
-    if (carry.size > 0) {
+    if (s.carry_size[stream] > 0) {
       LogWriter log(s, stream);
-      log.Add(false, carry.data, carry.size, nullptr, 0);
+      log.Add(false, s.carry[stream], s.carry_size[stream], nullptr, 0);
     }
-    Release(carry);
+    s.carry_size[stream] = 0;
   }
+}
+
+void ReleaseCarry(LogSlot& s) {
+  if (!s.touched || s.carry_size[0] > 0 || s.carry_size[1] > 0) return;
+  for (char* carry : s.carry) madvise(carry, kCarryMax, MADV_REMOVE);
+  s.touched = false;
 }
 
 void ReleaseBuffer() { madvise(buffer, sizeof buffer, MADV_DONTNEED); }

@@ -13,12 +13,13 @@ namespace {
 template <typename Function>
 void EachDescriptor(Function f) {
   int* const each3[] = {&state.state_dir,      &state.mount_namespace, &state.own_pidns,
-                        &state.pod_init_pidfd, &state.listener,        &state.writer,
+                        &state.pod_init_pidfd, &state.listener,        &state.writer_timer,
                         &state.writer_shared,  &state.user_namespace};
   for (int* fd : each3) {
     f(*fd);
   }
   for (int& fd : state.controls) f(fd);
+  for (Writer& writer : state.writers) f(writer.socket);
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
     if (c.phase == Phase::kFree) continue;
@@ -93,7 +94,6 @@ bool RestoreState(int fd, int* reply) {
   }
   close(fd);
   SetCloexec(true);
-  if (state.writer_shared >= 0 && !MapShared()) return false;
   return true;
 }
 

@@ -20,7 +20,7 @@ Container* FindContainer(const char* id) {
 Container* NewContainer() {
   for (uint32_t i = 0; i < kMaxContainers; ++i) {
     Container& c = state.containers[i];
-    if (c.phase != Phase::kFree) continue;
+    if (c.phase != Phase::kFree || LogIsHeld(i)) continue;
     if (i >= state.container_top) state.container_top = i + 1;
     memset(&c, 0, sizeof c);
     c.pidfd = c.status = c.reply = c.plan = c.log = c.out = c.err = c.in = -1;
@@ -37,13 +37,13 @@ void CloseStreams(Container& c) {
 }
 
 void FreeContainer(Container& c) {
-  if (c.log >= 0)
-    SendToWriter(state.writer, {WriterVerb::kFlush, Slot(c), c.serial, 0}, nullptr, 0);
+  if (c.log >= 0) FlushLog(c);
   CloseStreams(c);
   int* const each1[] = {&c.pidfd, &c.status, &c.reply, &c.plan, &c.log};
   for (int* fd : each1) Close(*fd);
   DropExecCgroups(c);
   c.phase = Phase::kFree;
+  ReleaseWriters();
   while (state.container_top > 0 && state.containers[state.container_top - 1].phase == Phase::kFree)
     --state.container_top;
 }

@@ -1,7 +1,7 @@
 // The log writer: one process of a pod, forked from its keeper, the only one that touches the disk of logs.
 //
-// A log that stalls (a frozen or full disk, FUSE) stalls the logs of its pod and, when its pipe is full, what
-// writes there; nothing waits for this process without a bound.
+// A log that stalls (a frozen or full disk, FUSE) stalls this process, and when its pipe is full what writes
+// there; the pod's other logs get another process then. Nothing waits for this one without a bound.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,6 +24,50 @@ LogSlot slots[kMaxContainers];
 WriterShared* shared = nullptr;
 int keeper_socket = -1;
 int writer_epoll = -1;
+int stall_timer = -1;
+uint32_t token = 0;
+
+uint32_t& Steps() { return shared->steps[token % kMaxWriters]; }
+
+// Around whatever may wait for a disk: the keeper looks on.
+class WatchedStep {
+ public:
+  WatchedStep() {
+    const uint32_t steps = __atomic_add_fetch(&Steps(), 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&shared->armed, __ATOMIC_SEQ_CST) != 0 ||
+        __atomic_load_n(&shared->present, __ATOMIC_SEQ_CST) != token)
+      return;
+    shared->armed_at = steps;
+    __atomic_store_n(&shared->armed, 1, __ATOMIC_SEQ_CST);
+    ArmWriterTimer(stall_timer);
+  }
+  ~WatchedStep() { __atomic_add_fetch(&Steps(), 1, __ATOMIC_SEQ_CST); }
+  WatchedStep(const WatchedStep&) = delete;
+  WatchedStep& operator=(const WatchedStep&) = delete;
+};
+
+// While it lives and is good, the slot's pipes and its log are this writer's.
+class Work {
+ public:
+  explicit Work(uint32_t slot) : owner_(&shared->owner[slot]) {
+    uint32_t mine = token;
+    good_ = __atomic_compare_exchange_n(owner_, &mine, token | kOwnerAtWork, false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  }
+  ~Work() {
+    uint32_t mine = token | kOwnerAtWork;
+    if (good_) {
+      __atomic_compare_exchange_n(owner_, &mine, token, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+  }
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+  bool good() const { return good_; }
+
+ private:
+  uint32_t* const owner_;
+  bool good_;
+};
 
 void CloseFd(int& fd) {
   if (fd >= 0) close(fd);
@@ -70,7 +114,9 @@ void Add(const WriterMessage& m, int (&fds)[3]) {
   if (s.serial != 0) Free(s);
   s = {};
   s.serial = m.serial;
-  shared->busy[m.slot] = shared->lost[m.slot] = 0;
+  for (int stream = 0; stream < 2; ++stream) s.carry[stream] = shared->carry[m.slot][stream];
+  s.carry_size = shared->carry_size[m.slot];
+  s.touched = s.carry_size[0] > 0 || s.carry_size[1] > 0;
   s.log = (m.flags & kWriterLogIsPath) != 0 ? OpenLogAgain(fds[0]) : fds[0];
   s.lost = s.log < 0;
   s.terminal = fds[2] < 0;
@@ -82,8 +128,15 @@ void Add(const WriterMessage& m, int (&fds)[3]) {
 }
 
 void OnMessage(const WriterMessage& m, int (&fds)[3]) {
+  if (m.verb == WriterVerb::kRetire) _exit(0);
   if (m.slot >= kMaxContainers) return;
   LogSlot& s = slots[m.slot];
+  const WatchedStep step;
+  const Work work(m.slot);
+  if (!work.good()) {
+    if (s.serial != 0 && m.verb != WriterVerb::kAdd) Free(s);
+    return;
+  }
   switch (m.verb) {
     case WriterVerb::kAdd:
       return Add(m, fds);
@@ -99,6 +152,7 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
       answer.flags = kWriterLost;
       if (s.serial == m.serial) {
         DrainOutput(s);
+        ReleaseCarry(s);
         answer.flags = s.lost ? uint32_t{kWriterLost} : 0u;
         Free(s);
       }
@@ -106,6 +160,7 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
       return;
     }
     case WriterVerb::kFlushed:
+    case WriterVerb::kRetire:
       return;
   }
 }
@@ -113,14 +168,26 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
 void OnOutput(uint32_t slot, int stream, uint32_t events) {
   LogSlot& s = slots[slot];
   if (s.serial == 0 || s.pipe[stream] < 0) return;
+  const WatchedStep step;
+  const Work work(slot);
+  if (!work.good()) return Free(s);  // another goes on
   if (!s.terminal && (events & EPOLLIN) == 0)
     return ClosePipe(s.pipe[stream]);  // empty, and all writers are gone
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
   if (CopyOutput(s, stream, kCarryMax) == 0) ClosePipe(s.pipe[stream]);
   if (s.lost) shared->lost[slot] = 1;
-  if (s.carry[0].size == 0 && s.carry[1].size == 0)
+  if (s.carry_size[0] == 0 && s.carry_size[1] == 0)
     __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);
+}
+
+void ReleaseMemory() {
+  ReleaseBuffer();
+  for (uint32_t i = 0; i < kMaxContainers; ++i) {
+    if (slots[i].serial == 0 || !slots[i].touched) continue;
+    const Work work(i);
+    if (work.good()) ReleaseCarry(slots[i]);
+  }
 }
 
 // All that is there: a log is reopened before what comes after is read.
@@ -173,13 +240,18 @@ int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flag
   return n == sizeof *message ? static_cast<int>(n) : 0;
 }
 
-void RunWriter(int socket, WriterShared* page) {
+void RunWriter(int socket, int timer, uint32_t given_token, WriterShared* page) {
   shared = page;
+  token = given_token;
+  stall_timer = timer;
   prctl(PR_SET_NAME, "berth-log", 0, 0, 0);
   // Also if it sits in a write that never ends. A re-exec of the keeper is not its death.
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  sys::CloseRange(3, static_cast<unsigned>(socket) - 1, 0);
-  sys::CloseRange(static_cast<unsigned>(socket) + 1, ~0u, 0);
+  const auto low = static_cast<unsigned>(socket < timer ? socket : timer);
+  const auto high = static_cast<unsigned>(socket < timer ? timer : socket);
+  sys::CloseRange(3, low - 1, 0);
+  if (high > low + 1) sys::CloseRange(low + 1, high - 1, 0);
+  sys::CloseRange(high + 1, ~0u, 0);
   keeper_socket = socket;
   writer_epoll = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event;
@@ -189,7 +261,7 @@ void RunWriter(int socket, WriterShared* page) {
   for (bool idle = true;;) {
     struct epoll_event events[16];
     const int n = epoll_wait(writer_epoll, events, 16, idle ? -1 : kIdleMilliseconds);
-    if (n == 0) ReleaseBuffer();
+    if (n == 0) ReleaseMemory();
     idle = n == 0;
     for (int i = 0; i < n; ++i) {
       ReadMessages();

@@ -15,6 +15,7 @@ namespace berth::keeper {
 inline constexpr int kMaxContainers = 256;
 inline constexpr int kMaxExecs = 512;
 inline constexpr int kMaxControls = 8;
+inline constexpr uint32_t kMaxWriters = 16;
 enum class Phase : uint32_t {
   kFree = 0,
   kCreating,
@@ -46,6 +47,7 @@ struct Container {
   int32_t over;     // the main process has ended: 1 + its wait status
   uint32_t serial;  // tells the writer's answers apart
   bool log_lost;    // a writer died with some of the output
+  uint32_t writer;  // of the log: index of State::writers
   int64_t flush_deadline_ns;
   KeeperExit exit;  // kFlushing: the record to be
   char id[kKeeperIdSize];
@@ -69,6 +71,12 @@ struct Exec {
   int64_t deadline_ns;
 };
 
+struct Writer {
+  int socket;      // -1: it was let go, and ends when what it is stuck in lets it
+  int32_t pid;     // 0: the slot is free
+  uint32_t token;  // its index and, times kMaxWriters, how many there had been
+};
+
 struct State {
   uint32_t magic;
   uint32_t version;
@@ -87,9 +95,10 @@ struct State {
   uint32_t exec_top;
   uint32_t exec_number;
   int writer_shared;  // memfd of a WriterShared; -1 before the first writer
-  int writer;         // socket of the log writer; -1: there is none
-  int32_t writer_pid;
-  uint32_t writers;  // how many there have been
+  int writer_timer;   // armed by a writer that is at work, read here
+  Writer writers[kMaxWriters];
+  uint32_t writer;        // the one that gets the logs to come
+  uint32_t writers_made;  // so far
   uint32_t serial;
   int user_namespace;  // the pod's; -1: the host's
   Container containers[kMaxContainers];
@@ -106,12 +115,14 @@ bool SetUp(const char* parameters, Failure* failure);
 
 // keeper_writer.cc: the process that writes containers' logs, so that a disk that stalls stalls neither
 // exits, execs nor answers. It is forked at the first start with a log, gets the read ends of the pipes, and
-// ends with the keeper. Both sides are of one program or its predecessor: the layout below stays.
+// ends with the keeper. One that stalls in a log is left alone with it, and another takes over the rest:
+// keeper_writers.cc. Both sides are of one program or its predecessor: the layout below stays.
 enum class WriterVerb : uint32_t {
   kAdd = 1,  // descriptors: log, stdout, and stderr if there is one
   kReopen,   // descriptors: log
   kFlush,    // write what is in the pipes now and forget the slot
   kFlushed,  // the writer's answer
+  kRetire,   // end; another goes on, of a newer program
 };
 enum WriterFlag : uint32_t {
   kWriterLogIsPath = 1u << 0,  // kAdd: the log is O_PATH
@@ -123,41 +134,54 @@ struct WriterMessage {
   uint32_t serial;
   uint32_t flags;
 };
-// In a shared page, by slot, so that an exit needs no answer when all has been written. The writer sets
-// `busy` before it reads a pipe and clears it when everything that it has read is in the log: who finds the
-// pipes empty first and `busy` clear then, knows that the log is complete.
+inline constexpr uint32_t kCarryMax = 16384;  // CRI: a longer line is split there
+
+// In shared memory, by slot, so that an exit needs no answer when all has been written, and so that another
+// writer can go on in the middle of a line.
+//
+// A slot's pipes are read by the writer whose token is in `owner`, and only while kOwnerAtWork is set there,
+// by it; the keeper changes owners while that is clear.
+//
+// The writer sets `busy` before it reads a pipe and clears it when everything that it has read is in the
+// log: who finds the pipes empty first and `busy` clear then, knows that the log is complete.
+inline constexpr uint32_t kOwnerAtWork = 1u << 31;
 struct WriterShared {
   uint8_t busy[kMaxContainers];
   uint8_t lost[kMaxContainers];
+  uint32_t owner[kMaxContainers];
+  uint32_t carry_size[kMaxContainers][2];  // of stdout and stderr: a line whose end has not come
+  // Whether the present writer is stuck: it counts its steps, to odd at the begin of one and to even at its
+  // end, and arms the timer for one that finds it unarmed. The keeper finds the same odd number again then.
+  uint32_t steps[kMaxWriters];
+  uint32_t present;  // token
+  uint32_t armed;
+  uint32_t armed_at;                                       // steps then
+  alignas(4096) char carry[kMaxContainers][2][kCarryMax];  // pages exist while they are used
 };
-[[noreturn]] void RunWriter(int socket, WriterShared* shared);
+[[noreturn]] void RunWriter(int socket, int timer, uint32_t token, WriterShared* shared);
 bool SendToWriter(int socket, const WriterMessage& message, const int* fds,
                   int count);  // never waits
+void ArmWriterTimer(int timer);
 int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3],
                      int flags);  // size, 0 or -1
 
 // keeper_log.cc, in the writer. CopyOutput reads once from `stream` (0: stdout, 1: stderr), at most `limit`
 // bytes, and writes what is complete to the log; returns bytes read, 0 at the end, -1 if nothing is there.
-inline constexpr uint32_t kCarryMax = 16384;  // CRI: a longer line is split there
-
-// What has come of a line whose end has not.
-struct Carry {
-  char* data;  // a mapping of kCarryMax bytes while size > 0
-  uint32_t size;
-};
-
 struct LogSlot {
   uint32_t serial;  // 0: free
   bool lost;
   bool terminal;  // one stream; what was written to it may still be on its way
+  bool touched;   // its carry may have pages
   int log;
-  int pipe[2];  // of stdout and stderr
-  Carry carry[2];
+  int pipe[2];           // of stdout and stderr
+  char* carry[2];        // WriterShared's
+  uint32_t* carry_size;  // likewise, of both
 };
 long CopyOutput(LogSlot& s, int stream, uint32_t limit);
 // Reads what is in the pipes now, writes unfinished lines as partial ones, gives buffers back.
 void DrainOutput(LogSlot& s);
 void ReleaseBuffer();  // memory that is used only while there is output
+void ReleaseCarry(LogSlot& s);
 
 // keeper_cgroup.cc. Kills all of a container's cgroup, or of an exec's sub-cgroup.
 void KillContainerCgroup(const Plan& plan);

@@ -243,6 +243,17 @@ int main(int argc, char** argv) {
     put("over\n");
     return 7;
   }
+  if (strcmp(verb, "halves") == 0) {  // half a line, and at SIGTERM the other
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    put("half a ");
+    siginfo_t info;
+    sigwaitinfo(&set, &info);
+    put("line\n");
+    return 7;
+  }
   if (strcmp(verb, "write") == 0) {
     for (int i = 2; i < argc; ++i) put(argv[i]);
     return 0;
