@@ -380,21 +380,6 @@ absl::StatusOr<std::vector<pid_t>> CgroupHost::Processes(const std::string& path
   return pids;
 }
 
-absl::StatusOr<OomState> CgroupHost::Oom(const std::string& path) const {
-  OomState state;
-  const Hierarchy* memory = Find("memory");
-  if (memory == nullptr) return state;
-  const int root = memory->root.get();
-  ASSIGN_OR_RETURN(
-      const std::string events,
-      ReadCgroupFile(root, CgroupFile(path, memory->v2 ? "memory.events" : "memory.oom_control")));
-  state.oom_kills = CgroupKeyedValue(events, "oom_kill").value_or(0);
-  ASSIGN_OR_RETURN(state.memory_limit,
-                   ReadCgroupNumber(root, CgroupFile(path, memory->v2 ? "memory.max"
-                                                                      : "memory.limit_in_bytes")));
-  return state;
-}
-
 absl::StatusOr<std::vector<std::string>> CgroupHost::Children(const std::string& parent,
                                                               absl::string_view prefix) const {
   std::vector<std::string> names;

@@ -14,7 +14,7 @@
 //   RETURN_IF_ERROR(host->Apply(path, resources));
 //
 // Threads: a CgroupHost is immutable after Detect; any thread may call any verb. Calls on the same
-// path must not run side by side, except Processes, Oom and Kill, which may always.
+// path must not run side by side, except Processes, Oom, Kill, SendKill and Thaw, which may always.
 // This is the cgroupfs driver; the systemd driver is runtime/cgroup_systemd.h.
 #ifndef BERTH_RUNTIME_CGROUP_H_
 #define BERTH_RUNTIME_CGROUP_H_
@@ -23,6 +23,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -105,9 +106,12 @@ class CgroupHost {
   // is empty: OK, or DeadlineExceeded with the processes that are left (D state). A missing cgroup
   // is OK. May be repeated.
   absl::Status Kill(const std::string& path, absl::Time deadline) const;
+  // Its first half: signals (and thaws what was frozen here), and does not wait.
+  absl::Status SendKill(const std::string& path) const;
 
   // Stops and resumes all processes in the cgroup and below. Freeze returns when all are stopped or
-  // at the deadline (DeadlineExceeded; thawed again).
+  // at the deadline (DeadlineExceeded; thawed again). Thaw undoes anybody's freeze of this cgroup, but
+  // not of one above it; a missing cgroup is OK.
   absl::Status Freeze(const std::string& path, absl::Time deadline) const;
   absl::Status Thaw(const std::string& path) const;
 
@@ -122,6 +126,11 @@ class CgroupHost {
 
   // How often the OOM killer struck, and the memory limit in force. NotFound if it is gone.
   absl::StatusOr<OomState> Oom(const std::string& path) const;
+  // Bytes; -1: none.
+  absl::StatusOr<int64_t> MemoryLimit(const std::string& path) const;
+  // Of `path` and those above, the nearest whose memory limit was reached so far; none: the node's
+  // memory was. On v1 only a guess, since reclaim may have helped.
+  std::optional<std::string> ReachedLimit(const std::string& path) const;
 
   // Names of child cgroups of `parent` that start with `prefix`, in any hierarchy; sorted, each once.
   // A missing parent has none.
@@ -158,6 +167,8 @@ class CgroupHost {
  private:
   friend class CgroupLimits;
   absl::Status CreateIn(const Hierarchy& hierarchy, const std::string& path) const;
+  std::vector<UniqueFd> KillFrozen(const std::string& path) const;
+  bool HasKillFile(const std::string& path) const;  // of the v2 tree
   absl::Status KillByFreezer(const std::string& path, absl::Time deadline) const;
   absl::Status WaitWhilePopulated(const std::string& path, absl::Time deadline) const;
 

@@ -145,6 +145,8 @@ absl::Status Keeper::Shutdown(absl::Time deadline) {
   return absl::OkStatus();
 }
 
+void Keeper::Continue() { syscall(SYS_pidfd_send_signal, pidfd(), SIGCONT, nullptr, 0); }
+
 void Keeper::Kill() {
   syscall(SYS_pidfd_send_signal, pidfd(), SIGKILL, nullptr, 0);
   WaitReadable(pidfd(), absl::Now() + absl::Seconds(5));

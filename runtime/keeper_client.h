@@ -162,6 +162,8 @@ class Keeper {
   // Ends the keeper (and its pod init); FailedPrecondition while a container runs. Gated processes end.
   // Returns when the process is gone.
   absl::Status Shutdown(absl::Time deadline);
+  // SIGCONT, for a keeper that somebody has stopped.
+  void Continue();
   // SIGKILL and reaping, for a keeper that doesn't answer; its containers are the caller's (cgroup kill).
   void Kill();
 

@@ -87,6 +87,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<Network> network;
   std::unique_ptr<NetnsDirectory> netns;
   std::unique_ptr<CgroupHost> cgroups;
+  OomLog oom_log;
   std::unique_ptr<KeeperLauncher> launcher;
   std::unique_ptr<Containers> containers;
   std::unique_ptr<Sandboxes> sandboxes;
@@ -189,6 +190,7 @@ absl::Status Daemon::Parts::OpenRuntime() {
   node.features = TryHostFeatures(config.root);
   if (!node.features.user_namespaces.ok())
     LogInfo("no user namespaces for pods: ", node.features.user_namespaces.message());
+  node.oom_log = &oom_log;
   containers = std::make_unique<Containers>(node);
   sandboxes = std::make_unique<Sandboxes>(node, containers.get());
   ASSIGN_OR_RETURN(keepers, Keepers::Start(this));

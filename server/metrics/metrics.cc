@@ -169,6 +169,12 @@ class Metrics::Series {
                   ->Add({}, RpcBuckets())),
         exec_timeouts(NewCounter(registry, "berth_exec_timeouts_total",
                                  "Processes of ExecSync that were killed at their time-out.")),
+        exits(&prometheus::BuildCounter()
+                   .Name("berth_container_exits_total")
+                   .Help("Containers that ended, by reason.")
+                   .Register(*registry)),
+        lost_logs(NewCounter(registry, "berth_container_logs_incomplete_total",
+                             "Containers that ended with output that is not in their log.")),
         pulled_bytes(NewCounter(registry, "berth_image_pulled_bytes_total",
                                 "Compressed bytes received from registries.")),
         reused_layers(NewCounter(registry, "berth_image_reused_layers_total",
@@ -183,6 +189,8 @@ class Metrics::Series {
   const std::vector<Histogram*> pod, container, pull;
   Histogram* const exec;
   Counter* const exec_timeouts;
+  Family<Counter>* const exits;
+  Counter* const lost_logs;
   Counter* const pulled_bytes;
   Counter* const reused_layers;
 };
@@ -218,6 +226,11 @@ void Metrics::Observe(ImagePullPhase phase, absl::Duration duration) {
 void Metrics::ObserveExec(absl::Duration duration, bool timed_out) {
   series_->exec->Observe(absl::ToDoubleSeconds(duration));
   if (timed_out) series_->exec_timeouts->Increment();
+}
+
+void Metrics::AddExit(const std::string& reason, bool log_lost) {
+  series_->exits->Add({{"reason", reason}}).Increment();  // the same object for the same labels
+  if (log_lost) series_->lost_logs->Increment();
 }
 
 void Metrics::AddPulledBytes(uint64_t bytes) {

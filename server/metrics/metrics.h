@@ -94,6 +94,8 @@ class Metrics {
   void Observe(ImagePullPhase phase, absl::Duration duration);
   // From the start of an exec's process to its end, and how it ended.
   void ObserveExec(absl::Duration duration, bool timed_out);
+  // A container's end; `reason` is one of the CRI's, never a caller's text.
+  void AddExit(const std::string& reason, bool log_lost);
   void AddPulledBytes(uint64_t bytes);
   void AddReusedLayer();
 

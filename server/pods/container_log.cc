@@ -1,18 +1,18 @@
 #include "server/pods/container_log.h"
 
-#include <fcntl.h>
+#include <algorithm>
 
-#include "base/files.h"
-#include "base/status.h"
+#include "absl/time/clock.h"
+#include "runtime/path_process.h"
 
 namespace berth {
 
-absl::StatusOr<UniqueFd> OpenLog(const std::string& path) {
+absl::StatusOr<UniqueFd> OpenLog(const KeeperLauncher& launcher, const std::string& path,
+                                 absl::Time deadline) {
+  constexpr absl::Duration kPatience = absl::Seconds(10);
   if (path.empty()) return UniqueFd();
-  auto log = OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
-  if (log.ok() || !absl::IsNotFound(log.status())) return log;
-  RETURN_IF_ERROR(MakeDirectories(path.substr(0, path.rfind('/')), 0755));
-  return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
+  return PathProcess(launcher.binary())
+      .OpenLog(path, std::min(deadline, absl::Now() + kPatience));
 }
 
 }  // namespace berth

@@ -5,13 +5,17 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "runtime/keeper_client.h"
 
 namespace berth {
 
-// For appending, made if it is missing, with its directories. An invalid descriptor if `path` is empty:
-// the container has no log.
-absl::StatusOr<UniqueFd> OpenLog(const std::string& path);
+// For appending, made if it is missing, with its directories; by a process of its own, since a thread of ours
+// never waits for that disk: DeadlineExceeded at `deadline` or after 10 s. An invalid descriptor if `path` is
+// empty: the container has no log.
+absl::StatusOr<UniqueFd> OpenLog(const KeeperLauncher& launcher, const std::string& path,
+                                 absl::Time deadline);
 
 }  // namespace berth
 

@@ -46,7 +46,8 @@ class Containers {
                                      const cri::CreateContainerRequest& request);
   // StartContainer. A program that can't be executed leaves the container EXITED (128, StartError).
   absl::Status Start(const CallContext& context, const std::string& id);
-  // StopContainer: signal, wait, kill. An unknown or ended container is OK.
+  // StopContainer: signal, wait, kill. An unknown or ended container is OK. DeadlineExceeded names what
+  // does not end; the stop goes on without its caller, also if that leaves.
   absl::Status Stop(const CallContext& context, const std::string& id, absl::Duration grace);
   // RemoveContainer, by force. An unknown one is OK.
   absl::Status Remove(const CallContext& context, const std::string& id);
@@ -59,6 +60,8 @@ class Containers {
   // For the pods' flows and recovery: the same by record.
   absl::Status StopRecord(const ContainerRecordPtr& record, const CallContext* caller,
                           absl::Duration grace, absl::Time deadline);
+  // Kills all of a pod's containers at once. The first error, after trying each.
+  absl::Status KillAll(const PodId& pod, absl::Time deadline);
   absl::Status RemoveRecord(const ContainerRecordPtr& record, absl::Time deadline);
   // Its halves, for a pod that removes the records of all its containers in one commit: what lies
   // before the commit (the container has ended), and what lies after it.
@@ -116,7 +119,15 @@ class Containers {
   void ShowLimits(const store::v1::ContainerRecord& record, CgroupResources limits);
   void RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit);
   void ForgetInKeeper(const PodId& pod, const ContainerId& id);
+  // A CREATED container. False: it has been started meanwhile.
+  absl::StatusOr<bool> StopGated(const store::v1::ContainerRecord& record, absl::Time deadline);
+  void SendStopSignal(const store::v1::ContainerRecord& record);
+  // Undoes a freeze of the container or of its pod's own cgroup by somebody else.
+  void Thaw(const store::v1::ContainerRecord& record);
   absl::Status KillAndWait(const ContainerRecordPtr& record, absl::Time deadline);
+  // Without a caller: kills at `at`, and again until the container has ended.
+  void KillLater(const ContainerId& id, absl::Time at);
+  void Pursue(const ContainerId& id, absl::Duration pause);
   bool Ended(const ContainerId& id) const;
 
   const Node& node_;

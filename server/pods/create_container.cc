@@ -1,8 +1,9 @@
 // CreateContainer, and the making of a container's process.
 #include <fcntl.h>
-#include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -13,9 +14,11 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "runtime/compiler.h"
+#include "runtime/path_process.h"
 #include "server/network/pod_files.h"
 #include "server/pods/containers.h"
 #include "server/pods/fingerprint.h"
+#include "server/pods/oom_message.h"
 #include "server/pods/signals.h"
 #include "server/pods/user_namespace.h"
 
@@ -47,15 +50,22 @@ absl::StatusOr<std::string> StopSignal(const cri::ContainerConfig& config, const
   return image.config.stop_signal;
 }
 
+// What a disk gets to answer for a volume; a thread of ours never waits for one.
+constexpr absl::Duration kVolumePatience = absl::Seconds(30);
+
 // A volume's directory that isn't there is made, as kubelet and users expect of a runtime.
-absl::Status MakeMissingSources(const cri::ContainerConfig& config) {
+absl::Status MakeMissingSources(const KeeperLauncher& launcher, const cri::ContainerConfig& config,
+                                absl::Time deadline) {
+  std::vector<std::string> paths;
   for (const cri::Mount& mount : config.mounts()) {
-    if (mount.host_path().empty() || mount.host_path()[0] != '/') continue;
-    struct stat st;
-    if (lstat(mount.host_path().c_str(), &st) == 0 || errno != ENOENT) continue;
-    RETURN_IF_ERROR_WITH(MakeDirectories(mount.host_path(), 0755),
-                         absl::StrCat("mount ", mount.container_path()));
+    if (!mount.host_path().empty() && mount.host_path()[0] == '/') {
+      paths.push_back(mount.host_path());
+    }
   }
+  if (paths.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR_WITH(PathProcess(launcher.binary())
+                           .MakeMissing(paths, std::min(deadline, absl::Now() + kVolumePatience)),
+                       "config.mounts");
   return absl::OkStatus();
 }
 
@@ -327,10 +337,16 @@ absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
   if (!absl::IsUnavailable(failure)) return failure;
   const absl::StatusOr<OomState> oom = node_.cgroups->Oom(record.cgroup_path());
   if (!oom.ok() || oom->oom_kills == 0) return failure;
+  const std::string message = OomMessage(record, *node_.cgroups, node_.oom_log->Find(record.id()),
+                                         node_.DefaultCgroupParent());
+  if (record.resources().memory_limit_in_bytes() <= 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the process was killed for memory before it could start: ", message));
+  }
   return absl::InvalidArgumentError(absl::StrCat(
       "linux.resources.memory_limit_in_bytes: the process was killed for memory before "
-      "it could start: ",
-      record.resources().memory_limit_in_bytes(), " bytes are too few"));
+      "it could start, ",
+      record.resources().memory_limit_in_bytes(), " bytes are too few: ", message));
 }
 
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
@@ -339,7 +355,7 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(pod.id())));
   PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
   RETURN_IF_ERROR(CheckPidTarget(*record));
-  RETURN_IF_ERROR(MakeMissingSources(record->config()));
+  RETURN_IF_ERROR(MakeMissingSources(*node_.launcher, record->config(), deadline));
   ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image));
   spec_phase.Done();
 

@@ -82,7 +82,8 @@ json InspectContainer(const store::v1::ContainerRecord& record, const absl::Stat
       {"runtimeType", handler},
       {"runtimeOptions", nullptr},
       {"config", ProtoToJson(record.config())},
-      {"cgroup", record.cgroup_path()}};
+      {"cgroup", record.cgroup_path()},
+      {"logLost", record.log_lost()}};
   if (spec.ok()) {
     info["runtimeSpec"] = SpecToJson(Resolved(*spec, record));
   } else {

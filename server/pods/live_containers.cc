@@ -43,6 +43,7 @@ void LiveContainers::NotifyEnd(const ContainerId& id) {
   MutexLock lock(&mu_);
   if (const auto found = live_.find(id); found != live_.end()) {
     found->second.kill_at = absl::InfiniteFuture();
+    found->second.pursued = false;
   }
   Changed();
 }
@@ -53,6 +54,11 @@ absl::Time LiveContainers::ShrinkKillTime(const ContainerId& id, absl::Time kill
   live.kill_at = std::min(live.kill_at, kill_at);
   Changed();
   return live.kill_at;
+}
+
+bool LiveContainers::TakePursuit(const ContainerId& id) {
+  MutexLock lock(&mu_);
+  return !std::exchange(live_[id].pursued, true);
 }
 
 bool LiveContainers::WaitUntilKillTime(const ContainerId& id, absl::Time until,

@@ -41,6 +41,8 @@ class LiveContainers {
   void NotifyEnd(const ContainerId& id);
   // The earliest time at which a stop under way kills: it may only shrink.
   absl::Time ShrinkKillTime(const ContainerId& id, absl::Time kill_at);
+  // True for the first that asks until the container's end: who goes on with a kill in the background.
+  bool TakePursuit(const ContainerId& id);
   // Waits until `ended` returns true (asked without any lock held), the container's kill time or
   // `until` passes, or the caller (may be null) is cancelled. The last answer of `ended`.
   bool WaitUntilKillTime(const ContainerId& id, absl::Time until, const CallContext* caller,
@@ -66,6 +68,7 @@ class LiveContainers {
     bool starting = false;
     std::optional<ExitRecord> held_exit;
     absl::Time kill_at = absl::InfiniteFuture();
+    bool pursued = false;
     std::shared_ptr<const BuiltSpec> spec;
     Cgroups cgroups;
   };

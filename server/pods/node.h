@@ -9,6 +9,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/host_features.h"
 #include "runtime/keeper_client.h"
+#include "runtime/oom_log.h"
 #include "server/config/config.h"
 #include "server/images/image_service.h"
 #include "server/metrics/metrics.h"
@@ -36,6 +37,7 @@ struct Node {
   Metrics* metrics = nullptr;
   Timers* timers = nullptr;  // short work only
   HostFeatures features;
+  OomLog* oom_log = nullptr;
 
   std::string PodDirectory(const std::string& pod) const {
     return absl::StrCat(config->state, "/pods/", pod);

@@ -56,6 +56,15 @@ class Operations {
     return found != in_flight_.end() && found->second == what;
   }
 
+  // False if one is still in flight on `object` at the deadline. Another may have begun when it returns.
+  bool WaitUntilFree(const std::string& object, absl::Time deadline) {
+    MutexLock lock(&mu_);
+    while (in_flight_.contains(object)) {
+      if (ended_.WaitWithDeadline(&mu_, deadline)) return !in_flight_.contains(object);
+    }
+    return true;
+  }
+
  private:
   void End(const std::string& object) {
     MutexLock lock(&mu_);

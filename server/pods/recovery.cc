@@ -1,6 +1,7 @@
 #include "server/pods/recovery.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -12,6 +13,8 @@ namespace berth {
 namespace {
 
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(5);
+// What is killed and has not ended by then is in uninterruptible sleep: the start waits no longer for it.
+constexpr absl::Duration kOrphanDeadline = absl::Seconds(1);
 constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
 
 void LogIgnored(const absl::Status& status, const std::string& what) {
@@ -123,16 +126,22 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
   }
 }
 
-// Kills and removes the cgroups that creations noted and that belong to no record in `kept`.
+// Kills and removes the cgroups that creations noted and that belong to no record in `kept`. A note stays
+// if that fails.
 void Recovery::RemoveIntents(const std::string& pod, const std::set<std::string>& kept) {
   const auto names = ListDirectory(node_.CgroupIntents(pod));
   if (!names.ok()) return;
+  std::vector<std::pair<std::string, std::string>> paths;  // by name
   for (const std::string& name : *names) {
     if (kept.contains(name)) continue;
     const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(pod), "/", name), 4096);
     if (!path.ok() || path->empty()) continue;
-    LogIgnored(containers_->RemoveCgroup(pod, name, *path, absl::Now() + kKeeperDeadline),
-               absl::StrCat("cgroup ", *path));
+    node_.cgroups->SendKill(*path).IgnoreError();  // and again below
+    paths.emplace_back(name, *path);
+  }
+  const absl::Time deadline = absl::Now() + kOrphanDeadline;
+  for (const auto& [name, path] : paths) {
+    LogIgnored(containers_->RemoveCgroup(pod, name, path, deadline), absl::StrCat("cgroup ", path));
   }
 }
 
@@ -162,6 +171,8 @@ void Recovery::SweepStateDirectories() {
     LogInfo("recovery: pod ", name, " was never recorded, ending it");
     EndOrphan(id);
     LogIgnored(node_.netns->Unpin(id), absl::StrCat("namespace of pod ", name));
+    const auto notes = ListDirectory(node_.CgroupIntents(name));
+    if (notes.ok() && !notes->empty()) continue;  // the next start tries again
     LogIgnored(RemoveTree(node_.PodDirectory(name)), absl::StrCat("directory of pod ", name));
   }
 }

@@ -65,7 +65,8 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
   PhaseTimer start_phase(node_.metrics, ContainerPhase::kStart);
   RETURN_IF_ERROR(Failpoint("containers.start.log"));
-  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(record->log_path()), "log");
+  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(*node_.launcher, record->log_path(), deadline),
+                        "log");
 
   RETURN_IF_ERROR(Failpoint("containers.start.gate"));
   const absl::Time started_at = absl::Now();
@@ -76,7 +77,7 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   if (!started.ok()) {
     live_.EndStart(id);
     live_.SetGated(id, false);
-    if (MayBeTriedAgain(started)) return started;
+    if (MayBeTriedAgain(started)) return ExplainDeath(*record, started);
     store::v1::ContainerRecord failed = *record;
     failed.set_state(store::v1::CONTAINER_STATE_EXITED);
     failed.set_reason("StartError");

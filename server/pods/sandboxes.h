@@ -60,6 +60,7 @@ class Sandboxes {
   absl::Status Detach(const store::v1::PodRecord& record, absl::Time deadline);
   absl::Status EndKeeper(const PodId& id, absl::Time deadline);
   absl::Status StopLocked(const PodRecordPtr& record, absl::Time deadline);
+  absl::Status RemoveLeftCgroups(const PodId& id, absl::Time deadline);
   void RemoveDefaultParent();
 
   const Node& node_;

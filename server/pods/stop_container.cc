@@ -1,6 +1,7 @@
 // StopContainer, RemoveContainer, and what follows an exit.
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/pods/containers.h"
+#include "server/pods/oom_message.h"
 #include "server/pods/signals.h"
 
 namespace berth {
@@ -17,8 +19,20 @@ namespace {
 // After SIGKILL a process is gone at once, unless it is in uninterruptible sleep.
 constexpr absl::Duration kKillDeadline = absl::Seconds(10);
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(5);
+// A killed process has ended by then, as a rule.
+constexpr absl::Duration kPromptEnd = absl::Milliseconds(250);
+// What a stop gives a start in progress before it kills it.
+constexpr absl::Duration kStartPatience = absl::Seconds(2);
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(10);
 // Nobody stops a container for longer; a larger grace period is an error of units.
 constexpr int64_t kLongestGraceSeconds = int64_t{366} * 24 * 3600;
+
+// A little before the caller's own deadline, which would tell it less.
+absl::Time AnswerBy(absl::Time deadline) {
+  if (deadline == absl::InfiniteFuture()) return deadline;
+  return deadline - std::min(absl::Milliseconds(100), (deadline - absl::Now()) / 10);
+}
 
 }  // namespace
 
@@ -51,68 +65,148 @@ absl::Status Containers::Stop(const CallContext& context, const std::string& id,
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
   grace = std::clamp(grace, absl::ZeroDuration(), absl::Seconds(kLongestGraceSeconds));
-  return StopRecord(*record, &context, grace, context.deadline());
+  return StopRecord(*record, &context, grace, AnswerBy(context.deadline()));
 }
 
 absl::Status Containers::StopRecord(const ContainerRecordPtr& record, const CallContext* caller,
                                     absl::Duration grace, absl::Time deadline) {
   const ContainerId id(record->id());
   if (record->state() == store::v1::CONTAINER_STATE_CREATED) {
-    ASSIGN_OR_RETURN(const Operations::Operation operation,
-                     operations_.Begin(id.str(), "stop", deadline));
-    const ContainerRecordPtr now = node_.store->Container(id);
-    if (now != nullptr && now->state() == store::v1::CONTAINER_STATE_CREATED) {
-      live_.SetGated(id, false);
-      ForgetInKeeper(PodId(record->pod_id()), id);
-      return RemoveCgroup(record->pod_id(), id.str(), record->cgroup_path(),
-                          std::min(deadline, absl::Now() + kKillDeadline));
-    }
-    if (now == nullptr) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const bool stopped, StopGated(*record, deadline));
+    if (stopped) return absl::OkStatus();
   }
   if (Ended(id)) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("containers.stop.signal"));
   const absl::Time kill_at = live_.ShrinkKillTime(id, absl::Now() + grace);
   if (grace > absl::ZeroDuration()) {
-    const auto keeper = keepers_->Find(PodId(record->pod_id()));
-    const auto signal = ParseSignal(record->stop_signal());
-    if (keeper.ok() && signal.ok()) {
-      absl::Status sent = (*keeper)->Signal(id, *signal, absl::Now() + kKeeperDeadline);
-      if (!sent.ok() && !Ended(id)) {
-        LogWarning("container ", id.str(), ": stop signal: ", sent.message(), ", ignoring");
-      }
-    }
+    SendStopSignal(*record);
     const auto ended = [this, &id] { return Ended(id); };
     if (live_.WaitUntilKillTime(id, std::min(kill_at, deadline), caller, ended))
       return absl::OkStatus();
     if (caller != nullptr && caller->cancelled()) {
-      return absl::CancelledError(absl::StrCat("stop of container ", id.str(),
-                                               ": the caller left during the grace period"));
+      KillLater(id, kill_at);
+      return absl::CancelledError(
+          absl::StrCat("stop of container ", id.str(),
+                       ": the caller left during the grace period; it goes on in the background"));
     }
     if (absl::Now() >= deadline && deadline < kill_at) {
+      KillLater(id, kill_at);
       return absl::DeadlineExceededError(absl::StrCat(
-          "stop of container ", id.str(), ": the call ended before the grace period did"));
+          "stop of container ", id.str(),
+          ": the call ends before the grace period does; it goes on in the background"));
     }
   }
   return KillAndWait(record, std::min(deadline, absl::Now() + kKillDeadline));
 }
 
+absl::StatusOr<bool> Containers::StopGated(const store::v1::ContainerRecord& record,
+                                           absl::Time deadline) {
+  const ContainerId id(record.id());
+  if (!operations_.WaitUntilFree(id.str(), std::min(deadline, absl::Now() + kStartPatience))) {
+    // A start that hangs in a volume ends with its process.
+    node_.cgroups->SendKill(record.cgroup_path()).IgnoreError();
+  }
+  ASSIGN_OR_RETURN(const Operations::Operation operation,
+                   operations_.Begin(id.str(), "stop", deadline));
+  const ContainerRecordPtr now = node_.store->Container(id);
+  if (now == nullptr) return true;
+  if (now->state() != store::v1::CONTAINER_STATE_CREATED) return false;
+  live_.SetGated(id, false);
+  ForgetInKeeper(PodId(record.pod_id()), id);
+  RETURN_IF_ERROR(RemoveCgroup(record.pod_id(), id.str(), record.cgroup_path(),
+                               std::min(deadline, absl::Now() + kKillDeadline)));
+  return true;
+}
+
+void Containers::SendStopSignal(const store::v1::ContainerRecord& record) {
+  const ContainerId id(record.id());
+  const auto keeper = keepers_->Find(PodId(record.pod_id()));
+  const auto signal = ParseSignal(record.stop_signal());
+  if (!keeper.ok() || !signal.ok()) return;
+  Thaw(record);  // what is frozen handles no signal
+  absl::Status sent = (*keeper)->Signal(id, *signal, absl::Now() + kKeeperDeadline);
+  if (!sent.ok() && !Ended(id)) {
+    LogWarning("container ", id.str(), ": stop signal: ", sent.message(), ", ignoring");
+  }
+}
+
+void Containers::Thaw(const store::v1::ContainerRecord& record) {
+  const std::string& path = record.cgroup_path();
+  const std::string parent = path.substr(0, path.rfind('/'));
+  for (const std::string& cgroup : {path, parent}) {
+    // What several pods share is not ours to thaw.
+    if (cgroup.empty() || cgroup == node_.DefaultCgroupParent()) continue;
+    if (absl::Status thawed = node_.cgroups->Thaw(cgroup); !thawed.ok()) {
+      LogWarning("container ", record.id(), ": ", thawed.message(), ", ignoring");
+    }
+  }
+}
+
 absl::Status Containers::KillAndWait(const ContainerRecordPtr& record, absl::Time deadline) {
   const ContainerId id(record->id());
+  const auto ended = [this, &id] { return Ended(id); };
   RETURN_IF_ERROR(Failpoint("containers.stop.kill"));
-  RETURN_IF_ERROR_WITH(node_.cgroups->Kill(record->cgroup_path(), deadline),
+  RETURN_IF_ERROR_WITH(node_.cgroups->SendKill(record->cgroup_path()),
                        absl::StrCat("kill container ", id.str()));
-  if (!live_.WaitForEnd(deadline, [this, &id] { return Ended(id); })) {
-    return absl::DeadlineExceededError(absl::StrCat(
+  if (live_.WaitForEnd(std::min(deadline, absl::Now() + kPromptEnd), ended)) {
+    return absl::OkStatus();
+  }
+  Thaw(*record);
+  const absl::Status killed = node_.cgroups->Kill(record->cgroup_path(), deadline);
+  if (killed.ok()) {
+    if (live_.WaitForEnd(std::min(deadline, absl::Now() + kPromptEnd), ended))
+      return absl::OkStatus();
+    // Nothing is left of it, so the keeper is what doesn't answer: perhaps somebody has stopped it.
+    if (const auto keeper = keepers_->Find(PodId(record->pod_id())); keeper.ok()) {
+      (*keeper)->Continue();
+    }
+    if (live_.WaitForEnd(deadline, ended)) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat(
         "container ", id.str(), ": its processes were killed, but its keeper reports no end"));
   }
-  return absl::OkStatus();
+  if (Ended(id)) return absl::OkStatus();
+  KillLater(id, absl::Now());
+  return absl::Status(killed.code(),
+                      absl::StrCat("container ", id.str(), " does not end: ", killed.message(),
+                                   "; the stop goes on in the background"));
+}
+
+void Containers::KillLater(const ContainerId& id, absl::Time at) {
+  node_.timers->At(at, [this, id] {
+    if (!Ended(id) && live_.TakePursuit(id)) Pursue(id, kFirstPause);
+  });
+}
+
+void Containers::Pursue(const ContainerId& id, absl::Duration pause) {
+  const ContainerRecordPtr record = node_.store->Container(id);
+  if (record == nullptr || record->state() != store::v1::CONTAINER_STATE_RUNNING) return;
+  if (absl::Status sent = node_.cgroups->SendKill(record->cgroup_path()); !sent.ok()) {
+    LogWarning("container ", id.str(), ": ", sent.message(), ", trying again");
+  }
+  node_.timers->At(absl::Now() + pause,
+                   [this, id, pause] { Pursue(id, std::min(pause * 2, kLongestPause)); });
+}
+
+absl::Status Containers::KillAll(const PodId& pod, absl::Time deadline) {
+  const std::vector<ContainerRecordPtr> records = node_.store->ContainersOf(pod);
+  for (const ContainerRecordPtr& record : records) {
+    if (records.size() == 1 || Ended(ContainerId(record->id()))) continue;
+    live_.ShrinkKillTime(ContainerId(record->id()), absl::Now());
+    node_.cgroups->SendKill(record->cgroup_path()).IgnoreError();  // and again below
+  }
+  deadline = std::min(deadline, absl::Now() + kKillDeadline);
+  absl::Status result;
+  for (const ContainerRecordPtr& record : records) {
+    result.Update(StopRecord(record, nullptr, absl::ZeroDuration(), deadline));
+  }
+  return result;
 }
 
 absl::Status Containers::Remove(const CallContext& context, const std::string& id) {
   const auto record = node_.store->FindContainer(id);
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
-  return RemoveRecord(*record, context.deadline());
+  return RemoveRecord(*record, AnswerBy(context.deadline()));
 }
 
 absl::Status Containers::RemoveRecord(const ContainerRecordPtr& record, absl::Time deadline) {
@@ -165,15 +259,17 @@ void Containers::RecordExit(const ContainerRecordPtr& record, const ExitRecord& 
   store::v1::ContainerRecord exited = *record;
   exited.set_state(store::v1::CONTAINER_STATE_EXITED);
   exited.set_exit_code(exit.exit_code);
+  exited.set_reason(exit.exit_code == 0 ? "Completed" : exit.oom_killed ? "OOMKilled" : "Error");
   if (exit.oom_killed) {
-    exited.set_reason("OOMKilled");
-    if (record->resources().memory_limit_in_bytes() > 0) {
-      exited.set_message(absl::StrCat("the container reached its memory limit of ",
-                                      record->resources().memory_limit_in_bytes(), " bytes"));
-    }
-  } else {
-    exited.set_reason(exit.exit_code == 0 ? "Completed" : "Error");
+    exited.set_message(OomMessage(*record, *node_.cgroups, node_.oom_log->Find(record->id()),
+                                  node_.DefaultCgroupParent()));
   }
+  if (exit.log_lost) {
+    exited.set_log_lost(true);
+    exited.set_message(absl::StrCat(exited.message(), exited.message().empty() ? "" : "; ",
+                                    "some of its output is not in its log"));
+  }
+  node_.metrics->AddExit(exited.reason(), exit.log_lost);
   exited.set_finished_at_ns(std::max(absl::ToUnixNanos(exit.finished_at), record->started_at_ns()));
   if (absl::Status put = node_.store->PutContainer(std::move(exited), Durability::kNormal);
       !put.ok()) {

@@ -1,6 +1,7 @@
 // StopPodSandbox, RemovePodSandbox, UpdatePodSandboxResources, and the death of a keeper.
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -17,6 +18,16 @@ namespace {
 
 constexpr absl::Duration kStopDeadline = absl::Minutes(4);
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(10);
+// What is killed and has not ended by then is in uninterruptible sleep: nobody waits for it.
+constexpr absl::Duration kOrphanDeadline = absl::Seconds(1);
+
+// A little before the caller's own deadline, which would tell it less.
+absl::Time Deadline(const CallContext& context) {
+  const absl::Time own = absl::Now() + kStopDeadline;
+  if (context.deadline() > own) return own;
+  return context.deadline() -
+         std::min(absl::Milliseconds(100), (context.deadline() - absl::Now()) / 10);
+}
 
 }  // namespace
 
@@ -34,14 +45,14 @@ absl::Status Sandboxes::Stop(const CallContext& context, const std::string& id) 
   const auto record = node_.store->FindPod(id);
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
-  return StopRecord(*record, std::min(context.deadline(), absl::Now() + kStopDeadline));
+  return StopRecord(*record, Deadline(context));
 }
 
 absl::Status Sandboxes::Remove(const CallContext& context, const std::string& id) {
   const auto record = node_.store->FindPod(id);
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   RETURN_IF_ERROR(record.status());
-  return RemoveRecord(*record, std::min(context.deadline(), absl::Now() + kStopDeadline));
+  return RemoveRecord(*record, Deadline(context));
 }
 
 absl::Status Sandboxes::UpdateResources(const CallContext& context,
@@ -71,8 +82,12 @@ absl::Status Sandboxes::StopRecord(const PodRecordPtr& record, absl::Time deadli
 // With the pod's operation held. Repeats whatever an earlier attempt left undone.
 absl::Status Sandboxes::StopLocked(const PodRecordPtr& given, absl::Time deadline) {
   const PodId id(given->id());
-  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
-    RETURN_IF_ERROR(containers_->StopRecord(container, nullptr, absl::ZeroDuration(), deadline));
+  if (absl::Status killed = containers_->KillAll(id, deadline); absl::IsUnavailable(killed)) {
+    LogWarning("pod ", id.str(), ": ", killed.message(), "; ending the keeper");
+    if (const auto keeper = keepers_->Find(id); keeper.ok()) (*keeper)->Kill();
+    OnKeeperDeath(id);
+  } else {
+    RETURN_IF_ERROR(killed);
   }
   PodRecordPtr record = node_.store->Pod(id);
   if (record == nullptr) return absl::OkStatus();
@@ -130,6 +145,7 @@ absl::Status Sandboxes::RemoveRecord(const PodRecordPtr& record, absl::Time dead
   for (const ContainerRecordPtr& container : containers) {
     RETURN_IF_ERROR(containers_->TakeDown(*container, deadline));
   }
+  RETURN_IF_ERROR(RemoveLeftCgroups(id, deadline));
   RETURN_IF_ERROR(Failpoint("pods.remove.commit"));
   RETURN_IF_ERROR(node_.store->RemovePod(id));
   for (const ContainerRecordPtr& container : containers) {
@@ -138,6 +154,20 @@ absl::Status Sandboxes::RemoveRecord(const PodRecordPtr& record, absl::Time dead
   RETURN_IF_ERROR(Failpoint("pods.remove.directory"));
   RETURN_IF_ERROR(RemoveTree(node_.PodDirectory(id.str())));
   RemoveDefaultParent();
+  return absl::OkStatus();
+}
+
+// Those of creations whose process did not end when they were undone. Their notes go with the pod's
+// directory, so they go first.
+absl::Status Sandboxes::RemoveLeftCgroups(const PodId& id, absl::Time deadline) {
+  const auto names = ListDirectory(node_.CgroupIntents(id.str()));
+  if (!names.ok()) return absl::OkStatus();  // there never was one
+  for (const std::string& name : *names) {
+    const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(id.str()), "/", name), 4096);
+    if (!path.ok() || path->empty()) continue;
+    RETURN_IF_ERROR_WITH(containers_->RemoveCgroup(id.str(), name, *path, deadline),
+                         absl::StrCat("container ", name, ", whose creation failed"));
+  }
   return absl::OkStatus();
 }
 
@@ -164,9 +194,13 @@ void Sandboxes::OnKeeperDeath(const PodId& id) {
   if (exits.ok()) {
     for (const auto& [container, exit] : *exits) containers_->OnExit(id, container, exit);
   }
-  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
-    absl::Status killed =
-        node_.cgroups->Kill(container->cgroup_path(), absl::Now() + kKeeperDeadline);
+  const std::vector<ContainerRecordPtr> containers = node_.store->ContainersOf(id);
+  for (const ContainerRecordPtr& container : containers) {
+    node_.cgroups->SendKill(container->cgroup_path()).IgnoreError();  // and again below
+  }
+  const absl::Time deadline = absl::Now() + kOrphanDeadline;
+  for (const ContainerRecordPtr& container : containers) {
+    absl::Status killed = node_.cgroups->Kill(container->cgroup_path(), deadline);
     if (!killed.ok()) {
       LogWarning("container ", container->id(), ": kill: ", killed.message(), ", ignoring");
     }

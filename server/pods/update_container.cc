@@ -110,7 +110,8 @@ absl::Status Containers::ReopenLog(const CallContext& context, const std::string
   if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return NotInState(*record, "running");
   if (record->log_path().empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
-  ASSIGN_OR_RETURN_WITH(UniqueFd log, OpenLog(record->log_path()), "log");
+  ASSIGN_OR_RETURN_WITH(UniqueFd log,
+                        OpenLog(*node_.launcher, record->log_path(), context.deadline()), "log");
   return keeper->ReopenLog(ContainerId(record->id()), std::move(log), context.deadline());
 }
 
