@@ -1,10 +1,12 @@
 #include "server/network/cni_config.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "server/network/bounded_json.h"
@@ -64,17 +66,22 @@ absl::StatusOr<bool> Flag(const json& object, const char* key) {
   return absl::InvalidArgumentError(absl::StrCat(key, ": neither true nor false"));
 }
 
-absl::StatusOr<CniVersion> VersionOf(const json& object) {
-  ASSIGN_OR_RETURN(const std::vector<std::string> offered,
+// The versions that the configuration offers and that are served, ascending (CNI specification,
+// "Version considerations": cniVersion and cniVersions together).
+absl::StatusOr<std::vector<CniVersion>> VersionsOf(const json& object) {
+  ASSIGN_OR_RETURN(std::vector<std::string> texts,
                    JsonStrings(object, "cniVersions", kMostVersions));
   ASSIGN_OR_RETURN(const std::string single, JsonString(object, "cniVersion"));
-  if (single.empty() && offered.empty()) return absl::InvalidArgumentError("cniVersion: missing");
-  absl::StatusOr<CniVersion> best = ParseCniVersion(single.empty() ? offered[0] : single);
-  for (const std::string& text : offered) {
-    const absl::StatusOr<CniVersion> version = ParseCniVersion(text);
-    if (version.ok() && (!best.ok() || *version > *best)) best = version;
+  if (!single.empty()) texts.insert(texts.begin(), single);
+  if (texts.empty()) return absl::InvalidArgumentError("cniVersion: missing");
+  std::vector<CniVersion> offered;
+  for (const std::string& text : texts) {
+    if (const auto version = ParseCniVersion(text); version.ok()) offered.push_back(*version);
   }
-  return best;
+  if (offered.empty()) return ParseCniVersion(texts[0]).status();
+  std::sort(offered.begin(), offered.end());
+  offered.erase(std::unique(offered.begin(), offered.end()), offered.end());
+  return offered;
 }
 
 absl::StatusOr<CniPlugin> PluginOf(json config) {
@@ -97,7 +104,8 @@ absl::StatusOr<CniPlugin> PluginOf(json config) {
 // What lists and single configurations have in common.
 absl::StatusOr<CniConfigList> HeadOf(const json& object) {
   CniConfigList list;
-  ASSIGN_OR_RETURN(list.version, VersionOf(object));
+  ASSIGN_OR_RETURN(list.offered, VersionsOf(object));
+  list.version = list.offered.back();
   ASSIGN_OR_RETURN(list.name, JsonString(object, "name"));
   RETURN_IF_ERROR(CheckName(list.name));
   ASSIGN_OR_RETURN(list.disable_check, Flag(object, "disableCheck"));
@@ -160,6 +168,10 @@ absl::StatusOr<CniConfigList> ParseCniConfig(absl::string_view text) {
 json PluginInput(const CniConfigList& list, const CniPlugin& plugin, const json& capability_args,
                  const json& prev_result) {
   json input = plugin.config;
+  // The runtime's own keys ("Deriving request configuration from plugin configuration").
+  for (auto member = input.begin(); member != input.end();) {
+    member = absl::StartsWith(member.key(), "cni.dev/") ? input.erase(member) : std::next(member);
+  }
   input["name"] = list.name;
   input["cniVersion"] = std::string(CniVersionText(list.version));
   input.erase("cniVersions");

@@ -28,13 +28,17 @@ struct CniPlugin {
 
 struct CniConfigList {
   std::string name;
+  // The highest of what the configuration offers.
   CniVersion version = CniVersion::k1_0_0;
+  // All that it offers (`cniVersion` and `cniVersions`) and that is served, ascending.
+  std::vector<CniVersion> offered;
   bool disable_check = false;
   bool disable_gc = false;
   // One at least.
   std::vector<CniPlugin> plugins;
 
-  // A .conflist that ParseCniConfigList reads back, whatever file it came from.
+  // A .conflist that ParseCniConfigList reads back, whatever file it came from. It offers `version`
+  // only.
   std::string ToJson() const;
 };
 
@@ -46,7 +50,8 @@ absl::StatusOr<CniConfigList> ParseCniConfigList(absl::string_view text);
 absl::StatusOr<CniConfigList> ParseCniConfig(absl::string_view text);
 
 // What one plugin gets on stdin: its configuration with the list's name and version, the capability
-// arguments that it declares as `runtimeConfig`, and `prev_result` unless that is null.
+// arguments that it declares as `runtimeConfig`, and `prev_result` unless that is null. STATUS and GC
+// take neither: an empty object and null.
 nlohmann::json PluginInput(const CniConfigList& list, const CniPlugin& plugin,
                            const nlohmann::json& capability_args,
                            const nlohmann::json& prev_result);

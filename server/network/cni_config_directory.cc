@@ -68,20 +68,16 @@ LoadResult Load(const std::string& directory) {
   if (!names.ok() && !absl::IsNotFound(names.status())) {
     return {Uninitialized(names.status().message()), !IsPassing(names.status())};
   }
-  LoadResult result = {Uninitialized(absl::StrCat("no network configuration in ", directory))};
-  if (!names.ok()) return result;
-  bool first = true;
-  for (const std::string& name : *names) {
-    absl::StatusOr<CniConfigList> list = LoadFile(absl::StrCat(directory, "/", name));
-    if (list.ok()) {
-      result.list = std::make_shared<const CniConfigList>(*std::move(list));
-      return result;
-    }
-    LogWarning("cni configuration ", list.status().message(), ", ignoring");
-    if (std::exchange(first, false)) result.list = Uninitialized(list.status().message());
-    if (IsPassing(list.status())) result.settled = false;
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+    const std::string path = absl::StrCat(directory, "/", name);
+    struct stat st;
+    if (stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) continue;
+    absl::StatusOr<CniConfigList> list = LoadFile(path);
+    if (list.ok()) return {std::make_shared<const CniConfigList>(*std::move(list))};
+    LogWarning("cni configuration ", list.status().message());
+    return {Uninitialized(list.status().message()), !IsPassing(list.status())};
   }
-  return result;
+  return {Uninitialized(absl::StrCat("no network configuration in ", directory))};
 }
 
 // Changes with any change of the configurations that stat(2) shows.

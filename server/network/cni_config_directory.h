@@ -24,10 +24,11 @@ class CniConfigDirectory {
  public:
   explicit CniConfigDirectory(std::string directory) : directory_(std::move(directory)) {}
 
-  // The first valid configuration in lexical order of the *.conflist, *.conf and *.json files;
-  // files that are not valid are logged once for each change and passed over. FailedPrecondition
-  // with the reason: `cni config uninitialized: no network configuration in DIR`, or what is wrong
-  // with the first file.
+  // The first configuration in lexical order of the *.conflist, *.conf and *.json files, as with
+  // containerd: the others are not looked at, and if the first is not valid there is none. To go on
+  // with the second would put pods into a network that nobody meant. Directories are passed over.
+  // FailedPrecondition with the reason: `cni config uninitialized: no network configuration in DIR`,
+  // or what is wrong with the file.
   absl::StatusOr<std::shared_ptr<const CniConfigList>> Current();
 
  private:

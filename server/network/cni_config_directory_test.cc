@@ -38,18 +38,29 @@ class CniConfigDirectoryTest : public testing::Test {
   std::string root_, directory_;
 };
 
-TEST_F(CniConfigDirectoryTest, TheFirstValidOneInLexicalOrderIsUsed) {
+TEST_F(CniConfigDirectoryTest, TheFirstInLexicalOrderIsUsed) {
   CniConfigDirectory directory(directory_);
   Write("20-b.conflist", List("b"));
   Write("05-readme.txt", "x");
-  Write("10-broken.conflist", "{");
+  ASSERT_TRUE(MakeDirectories(directory_ + "/00-directory.conf", 0755).ok());
   EXPECT_EQ(NameIn(&directory), "b");
   Write("10-a.conf", R"({"cniVersion":"1.0.0","name":"a","type":"x"})");
   EXPECT_EQ(NameIn(&directory), "a");
   Write("00-c.json", R"({"cniVersion":"1.0.0","name":"c","type":"x"})");
   EXPECT_EQ(NameIn(&directory), "c");
+}
+
+TEST_F(CniConfigDirectoryTest, ABrokenFirstIsNotReplacedByTheSecond) {
+  CniConfigDirectory directory(directory_);
+  Write("20-b.conflist", List("b"));
+  Write("10-broken.conflist", "{");
+  EXPECT_EQ(NameIn(&directory), absl::StrCat("cni config uninitialized: ", directory_,
+                                             "/10-broken.conflist: not valid JSON"));
+  ASSERT_EQ(unlink((directory_ + "/10-broken.conflist").c_str()), 0);
+  EXPECT_EQ(NameIn(&directory), "b");
+  // It is not waited for.
   ASSERT_EQ(mkfifo((directory_ + "/00-a.conflist").c_str(), 0644), 0);
-  EXPECT_EQ(NameIn(&directory), "c");
+  EXPECT_TRUE(absl::StrContains(NameIn(&directory), "00-a.conflist: not a file"));
 }
 
 TEST_F(CniConfigDirectoryTest, TheReasonForHavingNoneIsTold) {
@@ -70,9 +81,9 @@ TEST_F(CniConfigDirectoryTest, EveryKindOfChangeIsNoticed) {
   EXPECT_EQ(NameIn(&directory), "b");
   ASSERT_EQ(truncate((directory_ + "/10.conflist").c_str(), 0), 0);
   EXPECT_TRUE(absl::StrContains(NameIn(&directory), "not valid JSON"));
-  Write("20.conflist", List("c"));
+  Write("05.conflist", List("c"));
   EXPECT_EQ(NameIn(&directory), "c");
-  ASSERT_EQ(unlink((directory_ + "/20.conflist").c_str()), 0);
+  ASSERT_EQ(unlink((directory_ + "/05.conflist").c_str()), 0);
   EXPECT_TRUE(absl::StrContains(NameIn(&directory), "uninitialized"));
   ASSERT_EQ(rename(directory_.c_str(), (root_ + "/old").c_str()), 0);
   EXPECT_TRUE(absl::StrContains(NameIn(&directory), "no network configuration"));

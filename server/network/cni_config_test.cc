@@ -56,6 +56,17 @@ TEST(CniConfigTest, TheHighestServedVersionIsTaken) {
   EXPECT_EQ(version(R"("cniVersions":["9.9.9","1.0.0"])"), CniVersion::k1_0_0);
 }
 
+TEST(CniConfigTest, AllServedVersionsAreOffered) {
+  const auto list = ParseCniConfigList(
+      R"({"cniVersion":"1.1.0","cniVersions":["0.4.0","0.2.0","1.1.0","0.3.1"],"name":"n",
+          "plugins":[{"type":"a"}]})");
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_THAT(list->offered,
+              testing::ElementsAre(CniVersion::k0_3_1, CniVersion::k0_4_0, CniVersion::k1_1_0));
+  EXPECT_THAT(ParseCniConfigList(list->ToJson())->offered,
+              testing::ElementsAre(CniVersion::k1_1_0));
+}
+
 TEST(CniConfigTest, ErrorsNameTheField) {
   EXPECT_EQ(ErrorOf("{"), "not valid JSON");
   EXPECT_EQ(ErrorOf("[]"), "not a JSON object");
@@ -86,7 +97,7 @@ TEST(CniConfigTest, APluginGetsWhatItDeclares) {
   const auto list = ParseCniConfigList(
       R"({"cniVersion":"1.0.0","name":"n","plugins":[
           {"type":"a","name":"other","cniVersion":"0.1.0","runtimeConfig":{"kept":1},
-           "capabilities":{"portMappings":true,"dns":false,"mac":true}}]})");
+           "cni.dev/valid-attachments":[],"capabilities":{"portMappings":true,"dns":false,"mac":true}}]})");
   ASSERT_TRUE(list.ok()) << list.status();
   const json args = {{"portMappings", {1}}, {"dns", 2}, {"ips", 3}};
   EXPECT_EQ(PluginInput(*list, list->plugins[0], args, nullptr),

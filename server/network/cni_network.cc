@@ -1,22 +1,27 @@
 #include "server/network/cni_network.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <cstdint>
+#include <cstddef>
+#include <memory>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "server/network/bounded_json.h"
+#include "server/network/cni_arguments.h"
 #include "server/network/cni_config.h"
 #include "server/network/cni_config_directory.h"
 #include "server/network/cni_plugin.h"
+#include "server/network/cni_readiness.h"
 #include "server/network/cni_result.h"
+#include "server/network/cni_versions.h"
 #include "server/network/netns.h"
 #include "server/network/netns_addresses.h"
 
@@ -25,108 +30,12 @@ namespace {
 
 using nlohmann::json;
 
-absl::Status BadField(absl::string_view field, absl::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": ", why));
-}
-
-// CNI_ARGS is KEY=VALUE;KEY=VALUE without any quoting.
-absl::Status CheckArg(absl::string_view field, const std::string& value) {
-  const bool clean = std::all_of(value.begin(), value.end(), [](char c) {
-    return c != ';' && c != '=' && !absl::ascii_iscntrl(static_cast<unsigned char>(c));
-  });
-  return clean ? absl::OkStatus() : BadField(field, "`;`, `=` or a control character in it");
-}
-
-// dev_valid_name() in net/core/dev.c.
-absl::Status CheckInterface(const std::string& name) {
-  const bool clean = std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/' && c != ':';
-  });
-  if (!clean || name.empty() || name.size() > 15 || name == "." || name == "..") {
-    return BadField("interface", "not an interface name");
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> ArgsOf(const AttachRequest& request) {
-  RETURN_IF_ERROR(CheckArg("metadata.namespace", request.pod_namespace));
-  RETURN_IF_ERROR(CheckArg("metadata.name", request.pod_name));
-  RETURN_IF_ERROR(CheckArg("metadata.uid", request.pod_uid));
-  return absl::StrCat("IgnoreUnknown=1;K8S_POD_NAMESPACE=", request.pod_namespace,
-                      ";K8S_POD_NAME=", request.pod_name,
-                      ";K8S_POD_INFRA_CONTAINER_ID=", request.pod.str(),
-                      ";K8S_POD_UID=", request.pod_uid);
-}
-
-const char* ProtocolText(PortMapping::Protocol protocol) {
-  switch (protocol) {
-    case PortMapping::Protocol::kUdp:
-      return "udp";
-    case PortMapping::Protocol::kSctp:
-      return "sctp";
-    case PortMapping::Protocol::kTcp:
-      break;
-  }
-  return "tcp";
-}
-
-bool IsIp(const std::string& text) {
-  unsigned char buffer[sizeof(in6_addr)];
-  return inet_pton(AF_INET, text.c_str(), buffer) == 1 ||
-         inet_pton(AF_INET6, text.c_str(), buffer) == 1;
-}
-
-absl::StatusOr<json> PortMappingsOf(const std::vector<PortMapping>& mappings) {
-  json array = json::array();
-  for (size_t i = 0; i < mappings.size(); ++i) {
-    const PortMapping& mapping = mappings[i];
-    const std::string field = absl::StrCat("port_mappings[", i, "]");
-    if (mapping.host_port == 0) continue;
-    if (mapping.host_port < 0 || mapping.host_port > 65535) {
-      return BadField(field + ".host_port", "not a port");
-    }
-    if (mapping.container_port < 1 || mapping.container_port > 65535) {
-      return BadField(field + ".container_port", "not a port");
-    }
-    if (!mapping.host_ip.empty() && !IsIp(mapping.host_ip)) {
-      return BadField(field + ".host_ip", "not an IP address");
-    }
-    array.push_back({{"hostPort", mapping.host_port},
-                     {"containerPort", mapping.container_port},
-                     {"protocol", ProtocolText(mapping.protocol)},
-                     {"hostIP", mapping.host_ip}});
-  }
-  return array;
-}
-
-// The capabilities of CNI's CONVENTIONS.md, and containerd's one for annotations.
-absl::StatusOr<json> CapabilityArgsOf(const AttachRequest& request) {
-  json args = json::object();
-  ASSIGN_OR_RETURN(json port_mappings, PortMappingsOf(request.port_mappings));
-  if (!port_mappings.empty()) args["portMappings"] = std::move(port_mappings);
-  if (!request.dns.empty()) {
-    args["dns"] = {{"servers", request.dns.servers},
-                   {"searches", request.dns.searches},
-                   {"options", request.dns.options}};
-  }
-  if (request.bandwidth.has_value()) {
-    args["bandwidth"] = {{"ingressRate", request.bandwidth->ingress_rate},
-                         {"ingressBurst", request.bandwidth->ingress_burst},
-                         {"egressRate", request.bandwidth->egress_rate},
-                         {"egressBurst", request.bandwidth->egress_burst}};
-  }
-  if (!request.ips.empty()) args["ips"] = request.ips;
-  if (!request.mac.empty()) args["mac"] = request.mac;
-  if (!request.cgroup_parent.empty()) args["cgroupPath"] = request.cgroup_parent;
-  if (!request.annotations.empty()) args["io.kubernetes.cri.pod-annotations"] = request.annotations;
-  return args;
-}
-
 // An attachment's record, read back for a run of its plugins.
 struct Run {
   CniConfigList list;
   json capability_args;
   CniCall call;
+  json prev_result;  // DEL's
 };
 
 absl::StatusOr<Run> RunOf(const Attachment& attachment, absl::string_view command) {
@@ -170,12 +79,110 @@ absl::StatusOr<json> PrevResultForDel(const Attachment& attachment, const Run& r
   return result;
 }
 
+// Add and Remove go side by side, GC alone (CNI specification, "Lifecycle & Ordering").
+class Turns {
+ public:
+  // DeadlineExceeded if it is not this one's turn by then.
+  absl::Status BeginAttachment(absl::Time deadline) {
+    MutexLock lock(&mu_);
+    while (collecting_) {
+      if (ended_.WaitWithDeadline(&mu_, deadline) && collecting_) {
+        return absl::DeadlineExceededError("cni GC is still in progress");
+      }
+    }
+    ++attachments_;
+    return absl::OkStatus();
+  }
+  void EndAttachment() {
+    MutexLock lock(&mu_);
+    --attachments_;
+    ended_.SignalAll();
+  }
+  absl::Status BeginCollection(absl::Time deadline) {
+    MutexLock lock(&mu_);
+    while (collecting_ || attachments_ > 0) {
+      if (ended_.WaitWithDeadline(&mu_, deadline) && (collecting_ || attachments_ > 0)) {
+        return absl::DeadlineExceededError("cni ADD, DEL or GC is still in progress");
+      }
+    }
+    collecting_ = true;
+    return absl::OkStatus();
+  }
+  void EndCollection() {
+    MutexLock lock(&mu_);
+    collecting_ = false;
+    ended_.SignalAll();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar ended_;
+  int attachments_ ABSL_GUARDED_BY(mu_) = 0;
+  bool collecting_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// Runs plugins one by one. Copies share the versions that were learnt.
+class Runner {
+ public:
+  explicit Runner(CniOptions options)
+      : options_(std::move(options)),
+        versions_(std::make_shared<CniVersions>(
+            options_.plugin_directories, std::min(options_.plugin_timeout, kQuestionTimeout))) {}
+
+  absl::Duration timeout() const { return options_.plugin_timeout; }
+
+  // The list with the version that is spoken.
+  absl::StatusOr<CniConfigList> Negotiated(CniConfigList list) const {
+    ASSIGN_OR_RETURN(list.version, versions_->Negotiate(list));
+    return list;
+  }
+
+  CniOutcome Run(const CniConfigList& list, const CniPlugin& plugin, const CniCall& call,
+                 const json& input, absl::Time deadline) const {
+    const std::string failpoint =
+        absl::StrCat("network.cni.", absl::AsciiStrToLower(call.command), ".", plugin.type);
+    if (absl::Status status = Failpoint(failpoint); !status.ok()) return {.status = status};
+    const absl::Time start = absl::Now();
+    CniOutcome outcome =
+        RunCniPlugin(options_.plugin_directories, plugin.type, list.name, call, DumpJson(input),
+                     std::min(deadline, start + options_.plugin_timeout));
+    if (options_.observer) options_.observer(plugin.type, call.command, absl::Now() - start);
+    return outcome;
+  }
+
+  // Asks each plugin whether it could serve ADD: the first that could not.
+  absl::Status Ask(const CniConfigList& given) const {
+    ASSIGN_OR_RETURN(const CniConfigList list, Negotiated(given));
+    if (list.version < CniVersion::k1_1_0) return absl::OkStatus();
+    for (const CniPlugin& plugin : list.plugins) {
+      const CniOutcome outcome =
+          Run(list, plugin, {.command = "STATUS"},
+              PluginInput(list, plugin, json::object(), nullptr), absl::Now() + kQuestionTimeout);
+      if (!outcome.status.ok()) return absl::FailedPreconditionError(outcome.status.message());
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Of STATUS and VERSION, which do nothing.
+  static constexpr absl::Duration kQuestionTimeout = absl::Seconds(10);
+
+  const CniOptions options_;
+  const std::shared_ptr<CniVersions> versions_;
+};
+
 class CniNetwork : public Network {
  public:
-  explicit CniNetwork(CniOptions options)
-      : options_(std::move(options)), configuration_(options_.config_directory) {}
+  explicit CniNetwork(const CniOptions& options)
+      : configuration_(options.config_directory),
+        runner_(options),
+        readiness_([runner = runner_](const CniConfigList& list) { return runner.Ask(list); }) {}
 
-  absl::Status Ready() override { return configuration_.Current().status(); }
+  absl::Status Ready() override {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> list, configuration_.Current());
+    if (list->version < CniVersion::k1_1_0) return absl::OkStatus();  // There was no STATUS.
+    return readiness_.Of(list);
+  }
 
   absl::StatusOr<std::string> Configuration() override {
     ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> list, configuration_.Current());
@@ -187,38 +194,71 @@ class CniNetwork : public Network {
     attachment.pod = request.pod;
     attachment.netns_path = request.netns_path;
     attachment.interface = request.interface;
-    if (request.pod.empty()) return BadField("pod", "empty");
-    if (request.netns_path.empty()) return BadField("netns_path", "empty");
-    RETURN_IF_ERROR(CheckInterface(request.interface));
-    ASSIGN_OR_RETURN(attachment.args, ArgsOf(request));
-    ASSIGN_OR_RETURN(const json capability_args, CapabilityArgsOf(request));
+    if (request.pod.empty()) return absl::InvalidArgumentError("pod: empty");
+    if (request.netns_path.empty()) return absl::InvalidArgumentError("netns_path: empty");
+    RETURN_IF_ERROR(CheckCniInterface(request.interface));
+    ASSIGN_OR_RETURN(attachment.args, CniArgsOf(request));
+    ASSIGN_OR_RETURN(const json capability_args, CniCapabilityArgsOf(request));
     attachment.capability_args_json = DumpJson(capability_args);
-    ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> list, configuration_.Current());
-    attachment.network_name = list->name;
-    attachment.config_json = list->ToJson();
+    ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> current, configuration_.Current());
+    ASSIGN_OR_RETURN(const CniConfigList list, runner_.Negotiated(*current));
+    attachment.network_name = list.name;
+    attachment.config_json = list.ToJson();
     return attachment;
   }
 
   absl::StatusOr<NetworkResult> Add(Attachment* attachment, absl::Time deadline) override {
+    attachment->taken_down = false;
+    RETURN_IF_ERROR(turns_.BeginAttachment(deadline));
+    absl::Cleanup end = [this] { turns_.EndAttachment(); };
     size_t added = 0;
     absl::StatusOr<NetworkResult> result = AddAll(attachment, &added, deadline);
     if (result.ok()) return result;
     attachment->result_json.clear();
-    // The caller's deadline is past, or its patience is: cleaning up has its own.
-    const absl::Status undone =
-        RemoveAdded(*attachment, added, absl::Now() + options_.plugin_timeout);
+    const absl::Status undone = UndoAdd(*attachment, added);
+    attachment->taken_down = undone.ok();
     if (undone.ok()) return result.status();
     return Annotate(result.status(), absl::StrCat("something may be left, since ", undone.message(),
                                                   "; adding had failed"));
   }
 
   absl::Status Remove(const Attachment& attachment, absl::Time deadline) override {
-    return RemoveAdded(attachment, kAll, deadline);
+    RETURN_IF_ERROR(turns_.BeginAttachment(deadline));
+    absl::Cleanup end = [this] { turns_.EndAttachment(); };
+    ASSIGN_OR_RETURN(const Run run, DelOf(attachment));
+    absl::Status failed;
+    for (size_t i = run.list.plugins.size(); i-- > 0;) {
+      const absl::Status status = DelOne(run, i, deadline);
+      // The specification stops here. But how far an intent's ADD came nobody knows: a plugin that
+      // it never reached, and that can't do DEL, must not keep what the others hold.
+      if (!status.ok() && !attachment.result_json.empty()) return status;
+      failed.Update(status);
+    }
+    return failed;
+  }
+
+  absl::Status CollectGarbage(const std::vector<Attachment>& valid, absl::Time deadline) override {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const CniConfigList> current, configuration_.Current());
+    ASSIGN_OR_RETURN(const CniConfigList list, runner_.Negotiated(*current));
+    if (list.version < CniVersion::k1_1_0 || list.disable_gc) return absl::OkStatus();
+    RETURN_IF_ERROR(turns_.BeginCollection(deadline));
+    absl::Cleanup end = [this] { turns_.EndCollection(); };
+    json attachments = json::array();
+    for (const Attachment& attachment : valid) {
+      if (attachment.network_name != list.name) continue;
+      attachments.push_back(
+          {{"containerID", attachment.pod.str()}, {"ifname", attachment.interface}});
+    }
+    absl::Status failed;
+    for (const CniPlugin& plugin : list.plugins) {
+      json input = PluginInput(list, plugin, json::object(), nullptr);
+      input["cni.dev/valid-attachments"] = attachments;
+      failed.Update(runner_.Run(list, plugin, {.command = "GC"}, input, deadline).status);
+    }
+    return failed;
   }
 
  private:
-  static constexpr size_t kAll = SIZE_MAX;
-
   // `added` becomes the number of plugins that succeeded.
   absl::StatusOr<NetworkResult> AddAll(Attachment* attachment, size_t* added, absl::Time deadline) {
     ASSIGN_OR_RETURN(const Run run, RunOf(*attachment, "ADD"));
@@ -233,29 +273,11 @@ class CniNetwork : public Network {
     return answer;
   }
 
-  // Runs DEL backwards, and stops at the first failure as the specification has it: what is left is
-  // tried again by the next call. A plugin whose ADD did not succeed (its index is `added` or more)
-  // stops nothing: else a misconfigured one would cost an address with each attempt. One that was
-  // not even run can leave nothing.
-  absl::Status RemoveAdded(const Attachment& attachment, size_t added, absl::Time deadline) {
-    ASSIGN_OR_RETURN(Run run, RunOf(attachment, "DEL"));
-    if (!IsNetns(run.call.netns)) run.call.netns.clear();
-    ASSIGN_OR_RETURN(const json prev_result, PrevResultForDel(attachment, run));
-    absl::Status failed;
-    for (size_t i = run.list.plugins.size(); i-- > 0;) {
-      const CniOutcome outcome = RunPlugin(run, run.list.plugins[i], prev_result, deadline);
-      // "Container unknown or does not exist": nothing is left to clean up.
-      if (outcome.status.ok() || outcome.code == kCniUnknownContainer) continue;
-      if (i < added) return outcome.status;
-      if (i == added) failed = outcome.status;
-      if (i > added) LogWarning(outcome.status.message(), ", ignoring: it had not been added");
-    }
-    return failed;
-  }
-
   absl::StatusOr<CniResult> AddOne(const Run& run, const CniPlugin& plugin, const json& prev_result,
                                    absl::Time deadline) {
-    CniOutcome outcome = RunPlugin(run, plugin, prev_result, deadline);
+    CniOutcome outcome =
+        runner_.Run(run.list, plugin, run.call,
+                    PluginInput(run.list, plugin, run.capability_args, prev_result), deadline);
     RETURN_IF_ERROR(outcome.status);
     absl::StatusOr<CniResult> result = ParseCniResult(outcome.output, run.list.version);
     if (result.ok()) return result;
@@ -263,28 +285,52 @@ class CniNetwork : public Network {
                                             ", ADD): its result: ", result.status().message()));
   }
 
-  CniOutcome RunPlugin(const Run& run, const CniPlugin& plugin, const json& prev_result,
-                       absl::Time deadline) {
-    const std::string failpoint =
-        absl::StrCat("network.cni.", absl::AsciiStrToLower(run.call.command), ".", plugin.type);
-    if (absl::Status status = Failpoint(failpoint); !status.ok()) return {.status = status};
+  // DEL backwards, after an ADD of which `added` plugins succeeded. The caller's deadline is past,
+  // or its patience is: the whole has plugin_timeout, of which plugins whose ADD did not succeed may
+  // take half. One that hung in ADD is likely to hang again, and must not take the time of those
+  // that hold something. Their failures stop nothing, else a misconfigured plugin would cost an
+  // address with each attempt; one that was not even run can leave nothing.
+  absl::Status UndoAdd(const Attachment& attachment, size_t added) {
     const absl::Time start = absl::Now();
-    CniOutcome outcome =
-        RunCniPlugin(options_.plugin_directories, plugin.type, run.list.name, run.call,
-                     DumpJson(PluginInput(run.list, plugin, run.capability_args, prev_result)),
-                     std::min(deadline, start + options_.plugin_timeout));
-    if (options_.observer) options_.observer(plugin.type, run.call.command, absl::Now() - start);
-    return outcome;
+    ASSIGN_OR_RETURN(const Run run, DelOf(attachment));
+    absl::Status failed;
+    for (size_t i = run.list.plugins.size(); i-- > 0;) {
+      const absl::Duration share = i < added ? runner_.timeout() : runner_.timeout() / 2;
+      const absl::Status status = DelOne(run, i, start + share);
+      if (status.ok()) continue;
+      if (i < added) return status;
+      if (i == added) failed = status;
+      if (i > added) LogWarning(status.message(), ", ignoring: it had not been added");
+    }
+    return failed;
   }
 
-  const CniOptions options_;
+  static absl::StatusOr<Run> DelOf(const Attachment& attachment) {
+    ASSIGN_OR_RETURN(Run run, RunOf(attachment, "DEL"));
+    if (!IsNetns(run.call.netns)) run.call.netns.clear();
+    ASSIGN_OR_RETURN(run.prev_result, PrevResultForDel(attachment, run));
+    return run;
+  }
+
+  absl::Status DelOne(const Run& run, size_t index, absl::Time deadline) {
+    const CniPlugin& plugin = run.list.plugins[index];
+    const CniOutcome outcome =
+        runner_.Run(run.list, plugin, run.call,
+                    PluginInput(run.list, plugin, run.capability_args, run.prev_result), deadline);
+    // "Container unknown or does not exist": nothing is left to clean up.
+    return outcome.code == kCniUnknownContainer ? absl::OkStatus() : outcome.status;
+  }
+
   CniConfigDirectory configuration_;
+  const Runner runner_;
+  CniReadiness readiness_;
+  Turns turns_;
 };
 
 }  // namespace
 
-std::unique_ptr<Network> NewCniNetwork(CniOptions options) {
-  return std::make_unique<CniNetwork>(std::move(options));
+std::unique_ptr<Network> NewCniNetwork(const CniOptions& options) {
+  return std::make_unique<CniNetwork>(options);
 }
 
 }  // namespace berth

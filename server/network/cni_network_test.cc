@@ -2,6 +2,9 @@
 #include "server/network/cni_network.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -284,6 +287,131 @@ TEST_F(CniNetworkTest, RemoveStopsAtAFailureExceptForAnUnknownContainer) {
   Plugin("two", R"(echo '{"code":3,"msg":"unknown"}'; exit 1)");
   EXPECT_TRUE(Remove().ok());
   EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "DEL two", "DEL two", "DEL one"));
+}
+
+TEST_F(CniNetworkTest, AnIntentThatOnePluginCannotTakeDownGivesUpTheRest) {
+  Configure(R"({"type":"one"},{"type":"two"})");
+  Answering("one");
+  Plugin("two", R"(echo '{"code":5,"msg":"io"}'; exit 1)");
+  attachment_ = *network().Prepare(request_);
+  EXPECT_EQ(Remove().message(), "cni plugin two (network testnet, DEL): io (code 5)");
+  EXPECT_THAT(Calls(), ElementsAre("DEL two", "DEL one"));
+}
+
+TEST_F(CniNetworkTest, APluginThatHangsBothWaysDoesNotKeepWhatOthersAdded) {
+  options_.plugin_timeout = absl::Seconds(1);
+  Configure(R"({"type":"one"},{"type":"slow"})");
+  Plugin("one", absl::StrCat("[ $CNI_COMMAND = ADD ] && echo '", kResult, "'; echo end >>", root_,
+                             "/calls; exit 0"));
+  Plugin("slow", "sleep 100");
+  const absl::Time start = absl::Now();
+  const absl::Status status = Add().status();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no answer within 500ms"));
+  EXPECT_FALSE(attachment_.taken_down);
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "end", "ADD slow", "DEL slow", "DEL one", "end"));
+}
+
+TEST_F(CniNetworkTest, AFailedAddTellsWhetherSomethingIsLeft) {
+  Configure(R"({"type":"one"})");
+  Plugin("one", R"([ $CNI_COMMAND = DEL ] && exit 0; exit 1)");
+  EXPECT_FALSE(Add().ok());
+  EXPECT_TRUE(attachment_.taken_down);
+}
+
+TEST_F(CniNetworkTest, StatusDecidesWhetherTheNetworkIsReady) {
+  Configure(R"({"type":"one"},{"type":"two","capabilities":{"dns":true}})", "1.1.0");
+  Plugin("one", "exit 0");
+  Plugin("two", R"(echo '{"cniVersion":"1.1.0","code":50,"msg":"agent is down"}'; exit 1)");
+  const absl::Status status = network().Ready();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "cni plugin two (network testnet, STATUS): agent is down (code 50)");
+  EXPECT_EQ(Input("two", "STATUS"),
+            json::parse(R"({"type":"two","name":"testnet","cniVersion":"1.1.0"})"));
+  EXPECT_THAT(Environment("two", "STATUS"),
+              testing::IsSupersetOf({"CNI_NETNS=", "CNI_CONTAINERID=", "CNI_IFNAME="}));
+  EXPECT_TRUE(network().Prepare(request_).ok());  // It is information, no lock.
+  network_.reset();
+  Plugin("two", "exit 0");
+  EXPECT_TRUE(network().Ready().ok());
+}
+
+TEST_F(CniNetworkTest, OldVersionsAreNotAskedForTheirStatus) {
+  Configure(R"({"type":"one"})", "1.0.0");
+  Plugin("one", "exit 1");
+  EXPECT_TRUE(network().Ready().ok());
+  EXPECT_THAT(Calls(), testing::IsEmpty());
+}
+
+TEST_F(CniNetworkTest, TheHighestVersionThatAllPluginsSpeakIsUsed) {
+  const std::string offered = R"(0.4.0","cniVersions":["1.1.0","1.0.0"],"x":")";
+  Configure(R"({"type":"one"},{"type":"two"})", offered);
+  const auto speaking = [](const std::string& versions) {
+    return absl::StrCat("[ $CNI_COMMAND = VERSION ] && echo '{\"cniVersion\":\"1.1.0\",",
+                        "\"supportedVersions\":[", versions,
+                        "]}'\n[ $CNI_COMMAND = ADD ] && echo '", kResult, "'\nexit 0");
+  };
+  Plugin("one", speaking(R"("0.3.1","0.4.0","1.0.0","1.1.0","2.0.0")"));
+  Plugin("two", speaking(R"("0.4.0","1.0.0")"));
+  ASSERT_TRUE(Add().ok());
+  ASSERT_TRUE(Add().ok());
+  EXPECT_THAT(Calls(), ElementsAre("VERSION one", "VERSION two", "ADD one", "ADD two", "ADD one",
+                                   "ADD two"));
+  EXPECT_EQ(Input("two", "ADD")["cniVersion"], "1.0.0");
+  EXPECT_TRUE(network().Ready().ok());  // 1.0.0 has no STATUS
+  Plugin("two", speaking(R"("0.3.0")"));
+  EXPECT_EQ(network().Prepare(request_).status().message(),
+            "cni plugin two (network testnet) speaks 0.3.0, but the configuration and the plugins "
+            "before it want 0.4.0, 1.0.0, 1.1.0");
+  Plugin("two", "exit 1");
+  ASSERT_TRUE(network().Prepare(request_).ok());
+  EXPECT_EQ(json::parse(network().Prepare(request_)->config_json)["cniVersion"], "0.4.0");
+}
+
+TEST_F(CniNetworkTest, GarbageCollectionNamesWhatIsValid) {
+  Configure(R"({"type":"one"},{"type":"two"})", "1.1.0");
+  Answering("two");
+  Plugin("one", R"([ $CNI_COMMAND = GC ] && { echo '{"code":5,"msg":"io"}'; exit 1; }
+      echo ')" + std::string(kResult) +
+                    "'");
+  ASSERT_TRUE(Add().ok());
+  Attachment foreign = attachment_;
+  foreign.network_name = "other";
+  const absl::Status status =
+      network().CollectGarbage({attachment_, foreign}, absl::Now() + absl::Seconds(20));
+  EXPECT_EQ(status.message(), "cni plugin one (network testnet, GC): io (code 5)");
+  EXPECT_THAT(Calls(), ElementsAre("ADD one", "ADD two", "GC one", "GC two"));
+  EXPECT_EQ(Input("two", "GC")["cni.dev/valid-attachments"],
+            json::parse(absl::StrCat(R"([{"ifname":"eth0","containerID":")", std::string(64, 'a'),
+                                     "\"}]")));
+  EXPECT_FALSE(Input("two", "GC").contains("prevResult"));
+}
+
+TEST_F(CniNetworkTest, GarbageCollectionIsLeftOutWhereItIsNotWanted) {
+  for (const char* version : {"1.0.0", R"(1.1.0","disableGC":true,"x":")"}) {
+    Configure(R"({"type":"one"})", version);
+    Answering("one");
+    EXPECT_TRUE(network().CollectGarbage({}, absl::Now() + absl::Seconds(20)).ok());
+    EXPECT_THAT(Calls(), testing::IsEmpty());
+  }
+}
+
+TEST_F(CniNetworkTest, GarbageCollectionGoesAlone) {
+  Configure(R"({"type":"one"})", "1.1.0");
+  Plugin("one",
+         absl::StrCat("[ $CNI_COMMAND = GC ] && { touch ", root_, "/gc; while [ ! -e ", root_,
+                      "/go ]; do sleep 0.01; done; }\necho ended $CNI_COMMAND >>", root_,
+                      "/calls\n[ $CNI_COMMAND = ADD ] && echo '", kResult, "'\nexit 0"));
+  attachment_ = *network().Prepare(request_);
+  std::thread collector(
+      [this] { EXPECT_TRUE(network().CollectGarbage({}, absl::Now() + absl::Seconds(20)).ok()); });
+  while (access((root_ + "/gc").c_str(), F_OK) != 0) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(
+      network().Add(&attachment_, absl::Now() + absl::Milliseconds(50)).status()));
+  ASSERT_TRUE(WriteFileAtomically(root_ + "/go", "", 0644).ok());
+  EXPECT_TRUE(network().Add(&attachment_, absl::Now() + absl::Seconds(20)).ok());
+  collector.join();
+  EXPECT_THAT(Calls(), ElementsAre("GC one", "ended GC", "ADD one", "ended ADD"));
 }
 
 TEST_F(CniNetworkTest, BadRequestsNameTheField) {

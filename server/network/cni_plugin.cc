@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -34,19 +33,6 @@ std::string Quote(absl::string_view text) {
   text = absl::StripAsciiWhitespace(text);
   const std::string shown = absl::Utf8SafeCEscape(text.substr(0, kLongestQuote));
   return text.size() > kLongestQuote ? absl::StrCat(shown, "...") : shown;
-}
-
-absl::StatusOr<std::string> FindPlugin(const std::vector<std::string>& directories,
-                                       const std::string& type) {
-  for (const std::string& directory : directories) {
-    std::string path = absl::StrCat(directory, "/", type);
-    struct stat st;
-    if (stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && access(path.c_str(), X_OK) == 0) {
-      return path;
-    }
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat("no such program in ", absl::StrJoin(directories, ", ")));
 }
 
 std::vector<std::string> Environment(const CniCall& call,
@@ -118,7 +104,7 @@ CniOutcome OutcomeOf(SubprocessResult result, absl::Duration timeout) {
 
 CniOutcome Run(const std::vector<std::string>& directories, const std::string& type,
                const CniCall& call, std::string input, absl::Time deadline) {
-  absl::StatusOr<std::string> program = FindPlugin(directories, type);
+  absl::StatusOr<std::string> program = FindCniPlugin(directories, type);
   if (!program.ok()) return {.status = program.status()};
   SubprocessOptions options;
   options.argv = {*std::move(program)};
@@ -132,6 +118,19 @@ CniOutcome Run(const std::vector<std::string>& directories, const std::string& t
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> FindCniPlugin(const std::vector<std::string>& directories,
+                                          const std::string& type) {
+  for (const std::string& directory : directories) {
+    std::string path = absl::StrCat(directory, "/", type);
+    struct stat st;
+    if (stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && access(path.c_str(), X_OK) == 0) {
+      return path;
+    }
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("no such program in ", absl::StrJoin(directories, ", ")));
+}
 
 CniOutcome RunCniPlugin(const std::vector<std::string>& directories, const std::string& type,
                         const std::string& network, const CniCall& call, std::string input,

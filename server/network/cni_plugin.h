@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 namespace berth {
@@ -34,6 +35,11 @@ struct CniOutcome {
   // Its stdout.
   std::string output;
 };
+
+// The path of the program `type` in the first of `directories` that has it; FailedPrecondition if
+// none does.
+absl::StatusOr<std::string> FindCniPlugin(const std::vector<std::string>& directories,
+                                          const std::string& type);
 
 // Runs `type` from the first of `directories` that has it; blocks until it has ended.
 CniOutcome RunCniPlugin(const std::vector<std::string>& directories, const std::string& type,

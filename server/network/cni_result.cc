@@ -80,12 +80,35 @@ absl::StatusOr<json> ObjectArray(const json& object, const char* key) {
   return *found;
 }
 
+absl::Status CheckUnsigned(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null() || found->is_number_unsigned()) {
+    return absl::OkStatus();
+  }
+  return Bad(absl::StrCat(key, ": not an unsigned integer"));
+}
+
 absl::StatusOr<NetworkInterface> ParseInterface(const json& object) {
   NetworkInterface interface;
   ASSIGN_OR_RETURN(interface.name, JsonString(object, "name"));
   ASSIGN_OR_RETURN(interface.mac, JsonString(object, "mac"));
   ASSIGN_OR_RETURN(interface.sandbox, JsonString(object, "sandbox"));
+  // Since 1.1.0. Nobody here needs them; the next plugin may.
+  RETURN_IF_ERROR(CheckUnsigned(object, "mtu"));
+  RETURN_IF_ERROR(JsonString(object, "socketPath").status());
+  RETURN_IF_ERROR(JsonString(object, "pciID").status());
   return interface;
+}
+
+absl::Status CheckRoutes(const json& result) {
+  ASSIGN_OR_RETURN(const json routes, ObjectArray(result, "routes"));
+  for (size_t i = 0; i < routes.size(); ++i) {
+    const std::string where = absl::StrCat("routes[", i, "]");
+    for (const char* key : {"mtu", "advmss", "priority", "table", "scope"}) {  // since 1.1.0
+      RETURN_IF_ERROR_WITH(CheckUnsigned(routes[i], key), where);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<CniResult::Ip> ParseIp(json* object, size_t interfaces, CniVersion version) {
@@ -147,7 +170,7 @@ absl::StatusOr<CniResult> ParseCniResult(absl::string_view text, CniVersion vers
                           absl::StrCat("ips[", i, "]"));
     result.ips.push_back(std::move(ip));
   }
-  RETURN_IF_ERROR(ObjectArray(result.raw, "routes").status());
+  RETURN_IF_ERROR(CheckRoutes(result.raw));
   ASSIGN_OR_RETURN(result.dns, ParseDns(result.raw));
   if (!ips.empty()) result.raw["ips"] = std::move(ips);
   result.raw["cniVersion"] = std::string(CniVersionText(version));
@@ -157,13 +180,17 @@ absl::StatusOr<CniResult> ParseCniResult(absl::string_view text, CniVersion vers
 absl::StatusOr<std::vector<std::string>> PodIps(const CniResult& result,
                                                 const std::string& interface) {
   std::vector<std::string> ips;
+  std::vector<std::string> without_sandbox;
   for (const CniResult::Ip& ip : result.ips) {
-    if (ip.interface.has_value()) {
-      const NetworkInterface& owner = result.interfaces[*ip.interface];
-      if (owner.name != interface || owner.sandbox.empty()) continue;
+    if (!ip.interface.has_value()) {
+      ips.push_back(ip.address);
+      continue;
     }
-    ips.push_back(ip.address);
+    const NetworkInterface& owner = result.interfaces[*ip.interface];
+    if (owner.name != interface) continue;
+    (owner.sandbox.empty() ? without_sandbox : ips).push_back(ip.address);
   }
+  if (ips.empty()) ips = std::move(without_sandbox);
   if (ips.empty()) {
     return absl::FailedPreconditionError(absl::StrCat("the result has no address for ", interface));
   }

@@ -35,8 +35,10 @@ struct CniResult {
 absl::StatusOr<CniResult> ParseCniResult(absl::string_view text, CniVersion version);
 
 // The addresses of the pod's interface, in the order of the result: those tied to an interface
-// named `interface` in a sandbox, and those tied to none. FailedPrecondition if there is no such
-// address.
+// named `interface` in a sandbox, and those tied to none. A plugin that calls others tells of more
+// interfaces (net1, the host's ends), which are left out. Only if nothing else is left, those of an
+// interface of that name without a sandbox: some plugins forget it, but the host may have an eth0.
+// FailedPrecondition if there is no such address.
 absl::StatusOr<std::vector<std::string>> PodIps(const CniResult& result,
                                                 const std::string& interface);
 

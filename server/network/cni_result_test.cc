@@ -36,11 +36,32 @@ TEST(CniResultTest, AddressesOfThePodsInterfaceComeInOrder) {
 }
 
 TEST(CniResultTest, AResultWithoutAnAddressForThePodIsNoNetwork) {
-  const auto result = ParseCniResult(R"({"interfaces":[{"name":"eth0"}],
+  const auto result = ParseCniResult(R"({"interfaces":[{"name":"net1","sandbox":"/x"}],
       "ips":[{"address":"10.1.2.3/16","interface":0}]})",
                                      CniVersion::k1_0_0);
-  ASSERT_TRUE(result.ok()) << result.status();  // eth0 is the host's: no sandbox.
+  ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(PodIps(*result, "eth0").status().message(), "the result has no address for eth0");
+}
+
+TEST(CniResultTest, TheHostsInterfaceOfThatNameCountsOnlyIfThereIsNoOther) {
+  const auto both =
+      ParseCniResult(R"({"interfaces":[{"name":"eth0"},{"name":"eth0","sandbox":"/x"}],
+      "ips":[{"address":"192.0.2.1/24","interface":0},{"address":"10.1.2.3/16","interface":1}]})",
+                     CniVersion::k1_1_0);
+  EXPECT_THAT(*PodIps(*both, "eth0"), ElementsAre("10.1.2.3"));
+  const auto forgotten = ParseCniResult(R"({"interfaces":[{"name":"eth0","sandbox":""}],
+      "ips":[{"address":"10.1.2.3/16","interface":0}]})",
+                                        CniVersion::k1_1_0);
+  EXPECT_THAT(*PodIps(*forgotten, "eth0"), ElementsAre("10.1.2.3"));
+}
+
+TEST(CniResultTest, WhatIsNewIn110IsKeptForTheNextPlugin) {
+  constexpr char kNew[] = R"({"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/x",
+      "mtu":1450,"socketPath":"/s","pciID":"0000:00:1f.6"}],"ips":[{"address":"fd00::2/64"}],
+      "routes":[{"dst":"::/0","mtu":1400,"advmss":1300,"priority":7,"table":100,"scope":253}]})";
+  const auto result = ParseCniResult(kNew, CniVersion::k1_1_0);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->raw, nlohmann::json::parse(kNew));
 }
 
 TEST(CniResultTest, ThePreviousResultHasTheFormOfTheVersionAskedFor) {
@@ -64,6 +85,12 @@ TEST(CniResultTest, ErrorsNameTheField) {
   EXPECT_EQ(ErrorOf(R"({"ips":["x"]})"), "ips[0]: not an object");
   EXPECT_EQ(ErrorOf(R"({"ips":[{"address":7}]})"), "ips[0]: address: not a string");
   EXPECT_EQ(ErrorOf(R"({"interfaces":[{"name":[]}]})"), "interfaces[0]: name: not a string");
+  EXPECT_EQ(ErrorOf(R"({"interfaces":[{"mtu":-1}]})"),
+            "interfaces[0]: mtu: not an unsigned integer");
+  EXPECT_EQ(ErrorOf(R"({"interfaces":[{"socketPath":1}]})"),
+            "interfaces[0]: socketPath: not a string");
+  EXPECT_EQ(ErrorOf(R"({"routes":[{},{"scope":"link"}]})"),
+            "routes[1]: scope: not an unsigned integer");
   EXPECT_EQ(ErrorOf(R"({"dns":{"search":["a",1]}})"), "dns: search[1]: not a string");
   EXPECT_THAT(ErrorOf(absl::StrCat(R"({"routes":[)", std::string(600, ' '), "7]}")),
               HasSubstr("routes[0]"));

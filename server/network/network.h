@@ -87,6 +87,8 @@ struct Attachment {
   std::string capability_args_json;
   // The last plugin's result; empty until Add has succeeded (the record is an intent).
   std::string result_json;
+  // No part of the record: Add failed, and nothing is left.
+  bool taken_down = false;
 
   std::string ToJson() const;
   // InvalidArgument names the field.
@@ -110,7 +112,9 @@ class Network {
   virtual ~Network() = default;
 
   // OK, or FailedPrecondition with the reason for NetworkReady=false, such as `cni config
-  // uninitialized: no network configuration in /etc/cni/net.d`. Cheap enough for each Status call.
+  // uninitialized: no network configuration in /etc/cni/net.d`, or what a plugin says to STATUS
+  // (asked at most every ten seconds, in the background if it hangs). Unavailable before the first
+  // answer. Cheap enough for each Status call.
   virtual absl::Status Ready() = 0;
 
   // The configuration list in force, a JSON object whatever form its file had; FailedPrecondition if
@@ -122,15 +126,23 @@ class Network {
   virtual absl::StatusOr<Attachment> Prepare(const AttachRequest& request) = 0;
 
   // Attaches the pod and fills attachment->result_json. On any failure what was done is taken down
-  // again before it returns, with a deadline of its own; only if that fails too (the message says
-  // so) is there something left for a later Remove. The record may then be removed or kept: Remove
-  // of an attachment that never was is OK. DeadlineExceeded names the plugin that hung: it is
-  // killed, with its children.
+  // again before it returns, within one more plugin_timeout, and attachment->taken_down says so;
+  // only if that fails too (the message tells) is there something left for a later Remove. Remove of
+  // an attachment that never was is OK. DeadlineExceeded names the plugin that hung: it is killed,
+  // with its children.
   virtual absl::StatusOr<NetworkResult> Add(Attachment* attachment, absl::Time deadline) = 0;
 
   // Takes an attachment down. Needs nothing but the record: neither the namespace nor the present
   // configuration, only the plugins' programs. May be repeated; after an error it should be.
   virtual absl::Status Remove(const Attachment& attachment, absl::Time deadline) = 0;
+
+  // Lets the present network's plugins forget every attachment but `valid` (GC of CNI 1.1.0; OK
+  // without doing anything for an older version, and for a list with disableGC). `valid` must have
+  // all attachments on this node, and the network must belong to this daemon alone: what others
+  // attached to it would lose its addresses. Waits for Adds and Removes, and holds new ones up.
+  // The first plugin's error, after all were run.
+  virtual absl::Status CollectGarbage(const std::vector<Attachment>& valid,
+                                      absl::Time deadline) = 0;
 };
 
 }  // namespace berth
