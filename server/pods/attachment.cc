@@ -3,6 +3,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "server/pods/bandwidth.h"
 
 namespace berth {
 namespace {
@@ -63,6 +64,7 @@ absl::StatusOr<AttachRequest> AttachRequestFor(const store::v1::PodRecord& recor
     if (mapping.host_port != 0) request.port_mappings.push_back(std::move(mapping));
   }
   request.annotations.insert(config.annotations().begin(), config.annotations().end());
+  ASSIGN_OR_RETURN(request.bandwidth, BandwidthOf(request.annotations));
   return request;
 }
 

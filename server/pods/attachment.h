@@ -12,7 +12,8 @@ namespace berth {
 
 DnsConfig DnsOf(const cri::PodSandboxConfig& config);
 
-// What the network is asked for. InvalidArgument names the port mapping that is none.
+// What the network is asked for. InvalidArgument names the port mapping or the bandwidth annotation
+// that is none.
 absl::StatusOr<AttachRequest> AttachRequestFor(const store::v1::PodRecord& record);
 
 // The record's form of an attachment and back.
