@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/network/leftover_plugins.h"
 
 namespace berth {
 namespace {
@@ -15,7 +16,11 @@ namespace {
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(5);
 // What is killed and has not ended by then is in uninterruptible sleep: the start waits no longer for it.
 constexpr absl::Duration kOrphanDeadline = absl::Seconds(1);
-constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
+// For all half-made pods together; then they go on in the background.
+constexpr absl::Duration kUndoPatience = absl::Seconds(5);
+// A plugin that the crash interrupted would do something else after its DEL.
+constexpr absl::Duration kPluginGrace = absl::Seconds(2);
+constexpr absl::Duration kPluginDeadline = absl::Seconds(4);
 
 void LogIgnored(const absl::Status& status, const std::string& what) {
   if (!status.ok()) LogWarning("recovery: ", what, ": ", status.message(), ", ignoring");
@@ -24,6 +29,8 @@ void LogIgnored(const absl::Status& status, const std::string& what) {
 }  // namespace
 
 void Recovery::Run() {
+  EndInterruptedPlugins();
+  undo_deadline_ = absl::Now() + kUndoPatience;
   for (const PodRecordPtr& pod : node_.store->Pods()) {
     if (pod->state() == store::v1::POD_STATE_PREPARING ||
         pod->state() == store::v1::POD_STATE_REMOVING) {
@@ -148,8 +155,23 @@ void Recovery::RemoveIntents(const std::string& pod, const std::set<std::string>
 void Recovery::UndoHalfMade(const PodRecordPtr& pod) {
   LogInfo("recovery: pod ", pod->id(), " was half made or half removed, undoing it");
   EndOrphan(PodId(pod->id()));
-  LogIgnored(sandboxes_->RemoveRecord(pod, absl::Now() + kUndoDeadline),
-             absl::StrCat("pod ", pod->id()));
+  const absl::Status undone = sandboxes_->RemoveRecord(pod, undo_deadline_);
+  if (undone.ok()) return;
+  LogWarning("recovery: pod ", pod->id(), ": ", undone.message(), "; going on in the background");
+  sandboxes_->UndoLater(PodId(pod->id()));
+}
+
+// Those of pods that were being made or undone when the last daemon ended.
+void Recovery::EndInterruptedPlugins() {
+  std::set<std::string> ids;
+  for (const PodRecordPtr& pod : node_.store->Pods()) {
+    const bool half_made = pod->state() == store::v1::POD_STATE_PREPARING ||
+                           pod->state() == store::v1::POD_STATE_REMOVING;
+    if (half_made && pod->cni_size() > 0) ids.insert(pod->id());
+  }
+  if (ids.empty()) return;
+  LogIgnored(EndLeftoverPlugins(ids, kPluginGrace, absl::Now() + kPluginDeadline),
+             "plugins of an earlier daemon");
 }
 
 // Ends a keeper that belongs to no ready pod, with all that runs in its containers.

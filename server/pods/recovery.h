@@ -5,7 +5,8 @@
 //   2. a READY pod's keeper is adopted; without one the pod is NOTREADY and what ran is killed
 //   3. exits that came while nobody listened are taken from the exit records
 //   4. what a keeper holds that has no record is ended; what should run there and doesn't is lost
-//   5. a pod that was being made is undone: CNI DEL, keeper, namespace, record
+//   5. a pod that was being made is undone: its plugins are ended, CNI DEL, keeper, namespace, record;
+//      in the background if that takes long
 //   6. state directories, namespaces, cgroups and snapshots that no record names are removed
 #ifndef BERTH_SERVER_PODS_RECOVERY_H_
 #define BERTH_SERVER_PODS_RECOVERY_H_
@@ -14,6 +15,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/pods/containers.h"
 #include "server/pods/keepers.h"
 #include "server/pods/node.h"
@@ -26,8 +28,8 @@ class Recovery {
   Recovery(const Node& node, Containers* containers, Sandboxes* sandboxes, Keepers* keepers)
       : node_(node), containers_(containers), sandboxes_(sandboxes), keepers_(keepers) {}
 
-  // Once, before any call. What can't be mended (a CNI plugin that fails) is logged and tried again at
-  // the next start; the daemon always starts.
+  // Once, before any call. What can't be mended is logged and tried again at the next start, a CNI
+  // plugin that fails in the background; the daemon always starts.
   void Run();
 
  private:
@@ -36,6 +38,7 @@ class Recovery {
   void RecordMissedStart(const ContainerId& id, absl::Time started_at);
   void SettleContainers(const PodRecordPtr& pod, Keeper& keeper);
   void UndoHalfMade(const PodRecordPtr& pod);
+  void EndInterruptedPlugins();
   void SweepStateDirectories();
   void SweepCgroups();
   void SweepNamespaces();
@@ -47,6 +50,7 @@ class Recovery {
   Containers* const containers_;
   Sandboxes* const sandboxes_;
   Keepers* const keepers_;
+  absl::Time undo_deadline_;
 };
 
 }  // namespace berth

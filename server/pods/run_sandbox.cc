@@ -24,7 +24,6 @@ namespace {
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(30);
 // Beyond kubelet's own two minutes: a joined retry may still want the outcome.
 constexpr absl::Duration kNetworkDeadline = absl::Minutes(4);
-constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
 
 const cri::NamespaceOption& NamespacesOf(const cri::PodSandboxConfig& config) {
   return config.linux().security_context().namespace_options();
@@ -146,7 +145,11 @@ absl::StatusOr<PodId> Sandboxes::Run(const CallContext& context,
 absl::StatusOr<PodRecordPtr> Sandboxes::Existing(const cri::RunPodSandboxRequest& request) const {
   const std::string title = Title(request.config().metadata());
   for (PodRecordPtr& record : node_.store->Pods()) {
-    if (record->state() == store::v1::POD_STATE_REMOVING) continue;
+    // A claim is held, so one that is being made is what a crash or a failure left.
+    if (record->state() == store::v1::POD_STATE_REMOVING ||
+        record->state() == store::v1::POD_STATE_PREPARING) {
+      continue;
+    }
     if (Title(record->config().metadata()) != title) continue;
     if (record->state() == store::v1::POD_STATE_READY &&
         record->runtime_handler() == request.runtime_handler() &&
@@ -223,15 +226,7 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   keeper_phase.Done();
 
   RETURN_IF_ERROR(creation.Check());
-  absl::Cleanup detach = [this, &record] {
-    if (absl::Status status = Detach(record, absl::Now() + kUndoDeadline); !status.ok()) {
-      LogWarning("undo of pod ", record.id(), ": ", status.message(), "; a restart tries again");
-      return;
-    }
-    if (node_.store->Pod(PodId(record.id())) != nullptr) {
-      (void)node_.store->RemovePod(PodId(record.id()));
-    }
-  };
+  absl::Cleanup detach = [this, &record] { UndoAttach(&record); };
   if (options.new_net) {
     RETURN_IF_ERROR(Attach(&record, absl::Now() + kNetworkDeadline));
   }
@@ -287,9 +282,17 @@ absl::Status Sandboxes::Attach(store::v1::PodRecord* record, absl::Time deadline
   record->set_created_at_ns(node_.store->NextCreatedAt());
   RETURN_IF_ERROR(node_.store->PutPod(*record, Durability::kFull));
   RETURN_IF_ERROR(Failpoint("pods.run.cni"));
-  ASSIGN_OR_RETURN(const NetworkResult result, node_.network->Add(&attachment, deadline));
+  const absl::StatusOr<NetworkResult> result = node_.network->Add(&attachment, deadline);
+  if (!result.ok()) {
+    if (attachment.taken_down) {
+      cni->set_phase(store::v1::CniAttachment::DELETED);
+    } else {
+      record->set_state(store::v1::POD_STATE_REMOVING);
+    }
+    return result.status();
+  }
   ToRecord(attachment, store::v1::CniAttachment::ADDED, cni);
-  record->mutable_ips()->Assign(result.ips.begin(), result.ips.end());
+  record->mutable_ips()->Assign(result->ips.begin(), result->ips.end());
   return absl::OkStatus();
 }
 

@@ -5,7 +5,8 @@
 //   RemovePodSandbox  stop → containers removed → [record removed] COMMIT → directory removed
 //
 // A crash leaves a record in PREPARING (a DEL is owed), or a state directory without a record (a
-// keeper and a namespace may live): recovery takes both away.
+// keeper and a namespace may live): recovery takes both away. A RunPodSandbox whose network can't be
+// taken down again leaves one in REMOVING, for the background.
 //
 // Threads: every method may be called from any thread, and blocks.
 #ifndef BERTH_SERVER_PODS_SANDBOXES_H_
@@ -14,9 +15,11 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "server/cri/api.h"
 #include "server/cri/call_context.h"
 #include "server/pods/claims.h"
@@ -24,6 +27,7 @@
 #include "server/pods/keepers.h"
 #include "server/pods/node.h"
 #include "server/pods/operations.h"
+#include "server/pods/timers.h"
 
 namespace berth {
 
@@ -47,6 +51,15 @@ class Sandboxes {
   // By record, for recovery and for what nobody claimed.
   absl::Status StopRecord(const PodRecordPtr& record, absl::Time deadline);
   absl::Status RemoveRecord(const PodRecordPtr& record, absl::Time deadline);
+  // Removes a half-made pod in the background, again and again until its network is taken down: a
+  // plugin that fails or hangs keeps nobody waiting. Its name is free meanwhile.
+  void UndoLater(const PodId& id);
+  // Waits for the one that is under way, and drops the others: the next start takes them up.
+  void StopUndos();
+
+  // CNI GC: the network's plugins forget all but the recorded attachments. Once all of them are
+  // known, and only if nobody else uses the network.
+  absl::Status CollectNetworkGarbage(absl::Time deadline);
 
   // Its keeper is gone, unasked: what runs is killed, and pod and containers say so.
   void OnKeeperDeath(const PodId& id);
@@ -58,6 +71,8 @@ class Sandboxes {
   absl::Status FindPodInit(store::v1::PodRecord* record);
   absl::Status Attach(store::v1::PodRecord* record, absl::Time deadline);
   absl::Status Detach(const store::v1::PodRecord& record, absl::Time deadline);
+  void UndoAttach(store::v1::PodRecord* record);
+  void UndoAfter(absl::Duration pause, const PodId& id);
   absl::Status EndKeeper(const PodId& id, absl::Time deadline);
   absl::Status StopLocked(const PodRecordPtr& record, absl::Time deadline);
   absl::Status RemoveLeftCgroups(const PodId& id, absl::Time deadline);
@@ -68,6 +83,10 @@ class Sandboxes {
   Keepers* keepers_ = nullptr;
   Claims claims_;
   Operations operations_;
+  Mutex undos_mu_;
+  bool undos_stopped_ ABSL_GUARDED_BY(undos_mu_) = false;
+  // With the first undo that fails.
+  std::unique_ptr<Timers> undos_ ABSL_GUARDED_BY(undos_mu_);
 };
 
 }  // namespace berth

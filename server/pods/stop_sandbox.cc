@@ -108,10 +108,14 @@ absl::Status Sandboxes::StopLocked(const PodRecordPtr& given, absl::Time deadlin
       stopped.cni_size() == 0 || stopped.cni(0).phase() == store::v1::CniAttachment::DELETED;
   if (stopped.state() != store::v1::POD_STATE_READY && detached) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("pods.stop.commit"));
-  stopped.set_state(store::v1::POD_STATE_NOTREADY);
+  // A half-made pod that is being undone stays unlisted.
+  if (stopped.state() == store::v1::POD_STATE_READY) {
+    stopped.set_state(store::v1::POD_STATE_NOTREADY);
+  }
   for (store::v1::CniAttachment& cni : *stopped.mutable_cni()) {
     cni.set_phase(store::v1::CniAttachment::DELETED);
   }
+  stopped.clear_ips();  // given back: another pod may have them by now
   return node_.store->PutPod(std::move(stopped), Durability::kNormal);
 }
 
