@@ -63,6 +63,7 @@ struct Daemon::Parts : public KeeperObserver {
   absl::Status OpenStorage();
   absl::Status OpenRuntime();
   absl::Status Serve();
+  void CollectNetworkGarbage();
 
   void OnExit(const PodId& pod, const ContainerId& container, const ExitRecord& record) override {
     containers->OnExit(pod, container, record);
@@ -80,6 +81,7 @@ struct Daemon::Parts : public KeeperObserver {
   Metrics metrics;
   std::unique_ptr<Database> database;
   std::unique_ptr<Store> store;
+  bool records_complete = false;      // nothing was lost with a damaged database
   std::unique_ptr<Timers> deletions;  // removes files, which may take minutes
   std::unique_ptr<OverlayStore> overlay;
   std::unique_ptr<PullMetrics> pull_metrics;
@@ -123,6 +125,7 @@ absl::Status Daemon::Parts::OpenStorage() {
   if (report.rebuilt || report.lost > 0) {
     LogWarning("store: ", report.from_copies, " records taken from copies, ", report.lost, " lost");
   }
+  records_complete = !report.rebuilt && report.lost == 0;
   deletions = std::make_unique<Timers>();
   ASSIGN_OR_RETURN(const std::string unpacker,
                    FindProgram(config.runtime.unpacker, "berth-unpack"));
@@ -212,6 +215,18 @@ StateCounts Daemon::Parts::CountStates() const {
   return counts;
 }
 
+// Before the first call: all attachments are known, and none is being made.
+void Daemon::Parts::CollectNetworkGarbage() {
+  if (!config.network.gc) return;
+  if (!records_complete) {
+    LogWarning("network.gc: left out, since records of pods were lost");
+    return;
+  }
+  const absl::Status collected =
+      sandboxes->CollectNetworkGarbage(absl::Now() + config.network.plugin_timeout);
+  if (!collected.ok()) LogWarning("network.gc: ", collected.message(), ", ignoring");
+}
+
 absl::Status Daemon::Parts::Serve() {
   runtime_handler = std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get());
   image_handler = std::make_unique<ImageHandler>(images.get());
@@ -227,6 +242,7 @@ absl::Status Daemon::Parts::Serve() {
   if (absl::Status collected = images->CollectGarbage(); !collected.ok()) {
     LogWarning("collect unused layers: ", collected.message(), ", ignoring");
   }
+  CollectNetworkGarbage();
   if (!config.metrics_address.empty()) {
     metrics.SetStateSource([this] { return CountStates(); });
     http.Handle("/metrics", [this](const HttpRequest&) {
@@ -259,6 +275,7 @@ bool Daemon::Stop() {
   if (!parts_->server->Shutdown(absl::Now() + kShutdownPatience)) return false;
   // What is deferred uses the keepers, which go before it. An exit that is dropped here stays in its
   // record and is found at the next start.
+  parts_->sandboxes->StopUndos();
   parts_->events->Stop();
   if (absl::Status status = parts_->database->Checkpoint(); !status.ok()) {
     LogWarning("state.db: ", status.message(), ", ignoring");

@@ -57,6 +57,12 @@ absl::Status SetFromNode(const toml::node& node, const ConfigValue& value) {
     **number = *given;
     return absl::OkStatus();
   }
+  if (auto* const* flag = std::get_if<bool*>(&value)) {
+    const auto given = node.value_exact<bool>();
+    if (!given.has_value()) return absl::InvalidArgumentError("is neither true nor false");
+    **flag = *given;
+    return absl::OkStatus();
+  }
   const auto given = node.value_exact<std::string>();
   if (!given.has_value()) return absl::InvalidArgumentError("is no string");
   if (auto* const* duration = std::get_if<absl::Duration*>(&value)) {
@@ -107,6 +113,9 @@ absl::Status SetFromFlag(absl::string_view text, bool first, const KeyRow& row) 
     for (absl::string_view item : absl::StrSplit(text, ',')) (*list)->emplace_back(item);
   } else if (auto* const* number = std::get_if<int64_t*>(&row.value)) {
     if (!absl::SimpleAtoi(text, *number)) return absl::InvalidArgumentError("is no integer");
+  } else if (auto* const* on = std::get_if<bool*>(&row.value)) {
+    if (!absl::SimpleAtob(text, *on))
+      return absl::InvalidArgumentError("is neither true nor false");
   } else if (auto* const* duration = std::get_if<absl::Duration*>(&row.value)) {
     RETURN_IF_ERROR(SetDuration(text, *duration));
   } else {

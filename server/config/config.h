@@ -38,6 +38,8 @@ struct Config {
     std::string conf_dir = "/etc/cni/net.d";
     std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
     absl::Duration plugin_timeout = absl::Seconds(30);
+    // CNI GC at start: only where no other runtime uses the network.
+    bool gc = false;
   };
 
   struct Streaming {

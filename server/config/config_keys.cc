@@ -122,6 +122,7 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"network", "bin_dirs", "cni-bin-dir", "DIR", "CNI plugins; may be repeated",
        &c->network.bin_dirs, Paths},
       {"network", "plugin_timeout", nullptr, "", "", &c->network.plugin_timeout, Seconds<1, 3600>},
+      {"network", "gc", nullptr, "", "", &c->network.gc, Any},
       {"streaming", "address", nullptr, "", "", &c->streaming.address, HostPort},
       {"runtime", "keeper", nullptr, "", "", &c->runtime.keeper, PathOrEmpty},
       {"runtime", "unpacker", nullptr, "", "", &c->runtime.unpacker, PathOrEmpty},
@@ -157,6 +158,7 @@ std::string TomlQuote(absl::string_view text) {
 std::string TomlValue(const ConfigValue& value) {
   if (const auto* text = std::get_if<std::string*>(&value)) return TomlQuote(**text);
   if (const auto* number = std::get_if<int64_t*>(&value)) return absl::StrCat(**number);
+  if (const auto* flag = std::get_if<bool*>(&value)) return **flag ? "true" : "false";
   if (const auto* duration = std::get_if<absl::Duration*>(&value)) {
     return TomlQuote(absl::FormatDuration(**duration));
   }

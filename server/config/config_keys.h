@@ -15,7 +15,7 @@
 namespace berth {
 
 using ConfigValue =
-    std::variant<std::string*, int64_t*, absl::Duration*, std::vector<std::string>*>;
+    std::variant<std::string*, int64_t*, bool*, absl::Duration*, std::vector<std::string>*>;
 
 struct KeyRow {
   const char* section;  // "" for the top level

@@ -69,6 +69,7 @@ TEST(ConfigTest, MistakesAreRefusedWithTheirLineAndKey) {
   EXPECT_EQ(ErrorOf("[cgroup]\ndriver = 'x'"), "f:2: cgroup.driver is not cgroupfs or systemd");
   EXPECT_EQ(ErrorOf("[runtime]\npids_limit = '5'"), "f:2: runtime.pids_limit is no integer");
   EXPECT_EQ(ErrorOf("[runtime]\npids_limit = 1.5"), "f:2: runtime.pids_limit is no integer");
+  EXPECT_EQ(ErrorOf("[network]\ngc = 'yes'"), "f:2: network.gc is neither true nor false");
   EXPECT_EQ(ErrorOf("[runtime]\npids_limit = -1"),
             "f:2: runtime.pids_limit is not between 0 and 4194304");
   EXPECT_EQ(ErrorOf("[network]\nplugin_timeout = 'soon'"),
