@@ -1,6 +1,7 @@
 #include "nlohmann/json.hpp"
 #include "server/network/bounded_json.h"
 #include "server/network/cni_config.h"
+#include "server/network/cni_versions.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {
@@ -24,5 +25,6 @@ void Check(const absl::StatusOr<berth::CniConfigList>& list) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Check(berth::ParseCniConfigList(berth::Text(data, size)));
   Check(berth::ParseCniConfig(berth::Text(data, size)));
+  (void)berth::ParseCniVersions(berth::Text(data, size));
   return 0;
 }

@@ -61,7 +61,7 @@ absl::Status TestDaemon::Launch(const std::string& failpoints,
                                    "--cni-conf-dir",
                                    cni_conf_dir(),
                                    "--cni-bin-dir",
-                                   "/usr/lib/cni," + plugin_dir(),
+                                   options_.cni_plugins + "," + plugin_dir(),
                                    "--log-level",
                                    "debug"};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());

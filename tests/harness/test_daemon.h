@@ -28,6 +28,7 @@ class TestDaemon {
     std::string
         config;  // TOML, appended to the sections [cgroup] and [registry] that it always has
     std::vector<std::string> flags;
+    std::string cni_plugins = "/usr/lib/cni";  // where CNI plugins are, besides the test's own
   };
 
   explicit TestDaemon(const Options& options);

@@ -128,6 +128,29 @@ TEST_F(PodNetworkTest, DnsConfigurationBecomesResolvConf) {
   EXPECT_TRUE(absl::StrContains(text, "options ndots:5")) << text;
 }
 
+TEST_F(PodNetworkTest, WithoutDnsConfigurationTheNodesFilesAreCopied) {
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(NetworkPod("copies")));
+  ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
+  EXPECT_EQ(Exec(container, "cat /etc/resolv.conf"), Shell("cat /etc/resolv.conf"));
+  EXPECT_EQ(Exec(container, "cat /etc/hosts"), Shell("cat /etc/hosts"));
+}
+
+TEST_F(PodNetworkTest, SysctlsOfTheNetworkAreThePodsOwn) {
+  cri::PodSandboxConfig config = NetworkPod("tuned");
+  auto& sysctls = *config.mutable_linux()->mutable_sysctls();
+  sysctls["net.core.somaxconn"] = "777";
+  sysctls["net/ipv4/ip_unprivileged_port_start"] = "1000";
+  const std::string before = Shell("cat /proc/sys/net/core/somaxconn");
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod(config));
+  ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
+  EXPECT_EQ(Exec(container, "cat /proc/sys/net/core/somaxconn"), "777\n");
+  EXPECT_EQ(Exec(container, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "1000\n");
+  EXPECT_EQ(Shell("cat /proc/sys/net/core/somaxconn"), before);
+  cri::PodSandboxConfig on_the_node = PodConfig("on-the-node");
+  (*on_the_node.mutable_linux()->mutable_sysctls())["net.core.somaxconn"] = "777";
+  EXPECT_TRUE(HasCode(absl::StatusCode::kInvalidArgument, RunPod(on_the_node)));
+}
+
 TEST_F(PodNetworkTest, PodsReachEachOther) {
   ASSERT_OK_AND_ASSIGN(const TestPod a, RunPod(NetworkPod("pod-a")));
   ASSERT_OK_AND_ASSIGN(const TestPod b, RunPod(NetworkPod("pod-b")));
