@@ -19,6 +19,7 @@
 #include "runtime/apparmor.h"
 #include "runtime/cgroup_systemd.h"
 #include "server/cri/server.h"
+#include "server/events/event_hub.h"
 #include "server/image_handler.h"
 #include "server/images/digest.h"
 #include "server/metrics/http_server.h"
@@ -82,6 +83,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<Database> database;
   std::unique_ptr<Store> store;
   bool records_complete = false;      // nothing was lost with a damaged database
+  std::unique_ptr<EventHub> event_hub;
   std::unique_ptr<Timers> deletions;  // removes files, which may take minutes
   std::unique_ptr<OverlayStore> overlay;
   std::unique_ptr<PullMetrics> pull_metrics;
@@ -122,6 +124,7 @@ absl::Status Daemon::Parts::OpenStorage() {
   database = std::move(opened.database);
   Store::Report report;
   ASSIGN_OR_RETURN(store, Store::Open(database.get(), config.state, node.instance, &report));
+  event_hub = std::make_unique<EventHub>(store.get());
   if (report.rebuilt || report.lost > 0) {
     LogWarning("store: ", report.from_copies, " records taken from copies, ", report.lost, " lost");
   }
@@ -228,7 +231,8 @@ void Daemon::Parts::CollectNetworkGarbage() {
 }
 
 absl::Status Daemon::Parts::Serve() {
-  runtime_handler = std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get());
+  runtime_handler =
+      std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get(), event_hub.get());
   image_handler = std::make_unique<ImageHandler>(images.get());
   rpc_metrics = std::make_unique<RpcMetrics>(&metrics);
   rpc_log = std::make_unique<LoggingObserver>(rpc_metrics.get());
@@ -239,6 +243,7 @@ absl::Status Daemon::Parts::Serve() {
   ASSIGN_OR_RETURN(
       server, CriServer::Start(options, runtime_handler.get(), image_handler.get(), rpc_log.get()));
   Recovery(node, containers.get(), sandboxes.get(), keepers.get()).Run();
+  event_hub->RecoveryDone();
   if (absl::Status collected = images->CollectGarbage(); !collected.ok()) {
     LogWarning("collect unused layers: ", collected.message(), ", ignoring");
   }

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
+#include "server/cri/batches.h"
 #include "server/images/digest.h"
 
 namespace berth {
@@ -106,6 +107,16 @@ absl::Status ImageHandler::ListImages(const CallContext& context,
     *response->add_images() = Item(*image);
   }
   return absl::OkStatus();
+}
+
+absl::Status ImageHandler::StreamImages(const CallContext& context,
+                                        const cri::StreamImagesRequest& request,
+                                        ResponseStream<cri::StreamImagesResponse>* stream) {
+  Batches batches(stream, &cri::StreamImagesResponse::mutable_images);
+  for (const auto& image : images_->List(request.filter().image().image())) {
+    if (!batches.Add(Item(*image))) break;
+  }
+  return batches.Finish();
 }
 
 absl::Status ImageHandler::ImageStatus(const CallContext& context,

@@ -13,6 +13,8 @@ class ImageHandler : public ImageServiceHandler {
 
   absl::Status ListImages(const CallContext& context, const cri::ListImagesRequest& request,
                           cri::ListImagesResponse* response) override;
+  absl::Status StreamImages(const CallContext& context, const cri::StreamImagesRequest& request,
+                            ResponseStream<cri::StreamImagesResponse>* stream) override;
   absl::Status ImageStatus(const CallContext& context, const cri::ImageStatusRequest& request,
                            cri::ImageStatusResponse* response) override;
   absl::Status PullImage(const CallContext& context, const cri::PullImageRequest& request,

@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "base/version.h"
 #include "nlohmann/json.hpp"
-#include "server/cri/filters.h"
 #include "server/pods/inspection.h"
 #include "server/pods/statuses.h"
 
@@ -15,16 +14,6 @@ namespace {
 // Foreign text (labels, environment) may be no UTF-8; JSON for people replaces what isn't.
 std::string Dump(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-// The id in a filter made full, "" if it fits nothing or several: then the list is empty.
-template <typename Find>
-bool ResolveFilterId(const std::string& given, Find find, std::string* id) {
-  if (given.empty()) return true;
-  const auto record = find(given);
-  if (!record.ok()) return false;
-  *id = (*record)->id();
-  return true;
 }
 
 absl::StatusOr<PodRecordPtr> FindShownPod(const Store& store, const std::string& id) {
@@ -151,20 +140,6 @@ absl::Status RuntimeHandler::PodSandboxStatus(const CallContext& context,
   return absl::OkStatus();
 }
 
-absl::Status RuntimeHandler::ListPodSandbox(const CallContext& context,
-                                            const cri::ListPodSandboxRequest& request,
-                                            cri::ListPodSandboxResponse* response) {
-  cri::PodSandboxFilter filter = request.filter();
-  const auto find = [this](const std::string& id) { return node_.store->FindPod(id); };
-  if (!ResolveFilterId(request.filter().id(), find, filter.mutable_id())) return absl::OkStatus();
-  for (const PodRecordPtr& record : node_.store->Pods()) {
-    if (!Shown(*record)) continue;
-    cri::PodSandbox item = PodListItem(*record);
-    if (Matches(filter, item)) *response->add_items() = std::move(item);
-  }
-  return absl::OkStatus();
-}
-
 absl::Status RuntimeHandler::UpdatePodSandboxResources(
     const CallContext& context, const cri::UpdatePodSandboxResourcesRequest& request,
     cri::UpdatePodSandboxResourcesResponse* response) {
@@ -217,24 +192,6 @@ absl::Status RuntimeHandler::ContainerStatus(const CallContext& context,
     nlohmann::json info = InspectContainer(*record, spec, node_.config->runtime.default_handler);
     info["removing"] = containers_->Removing(ContainerId(record->id()));
     (*response->mutable_info())["info"] = Dump(info);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status RuntimeHandler::ListContainers(const CallContext& context,
-                                            const cri::ListContainersRequest& request,
-                                            cri::ListContainersResponse* response) {
-  cri::ContainerFilter filter = request.filter();
-  const auto find = [this](const std::string& id) { return node_.store->FindContainer(id); };
-  const auto find_pod = [this](const std::string& id) { return node_.store->FindPod(id); };
-  if (!ResolveFilterId(request.filter().id(), find, filter.mutable_id()) ||
-      !ResolveFilterId(request.filter().pod_sandbox_id(), find_pod,
-                       filter.mutable_pod_sandbox_id())) {
-    return absl::OkStatus();
-  }
-  for (const ContainerRecordPtr& record : node_.store->Containers()) {
-    cri::Container item = ContainerListItem(*record);
-    if (Matches(filter, item)) *response->add_containers() = std::move(item);
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #define BERTH_SERVER_RUNTIME_HANDLER_H_
 
 #include "server/cri/handlers.h"
+#include "server/events/event_hub.h"
 #include "server/pods/containers.h"
 #include "server/pods/node.h"
 #include "server/pods/sandboxes.h"
@@ -11,8 +12,8 @@ namespace berth {
 
 class RuntimeHandler : public RuntimeServiceHandler {
  public:
-  RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers)
-      : node_(node), sandboxes_(sandboxes), containers_(containers) {}
+  RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers, EventHub* events)
+      : node_(node), sandboxes_(sandboxes), containers_(containers), events_(events) {}
 
   absl::Status Version(const CallContext& context, const cri::VersionRequest& request,
                        cri::VersionResponse* response) override;
@@ -39,6 +40,9 @@ class RuntimeHandler : public RuntimeServiceHandler {
   absl::Status UpdatePodSandboxResources(const CallContext& context,
                                          const cri::UpdatePodSandboxResourcesRequest& request,
                                          cri::UpdatePodSandboxResourcesResponse* response) override;
+  absl::Status StreamPodSandboxes(const CallContext& context,
+                                  const cri::StreamPodSandboxesRequest& request,
+                                  ResponseStream<cri::StreamPodSandboxesResponse>* stream) override;
 
   absl::Status CreateContainer(const CallContext& context,
                                const cri::CreateContainerRequest& request,
@@ -55,6 +59,9 @@ class RuntimeHandler : public RuntimeServiceHandler {
                                cri::ContainerStatusResponse* response) override;
   absl::Status ListContainers(const CallContext& context, const cri::ListContainersRequest& request,
                               cri::ListContainersResponse* response) override;
+  absl::Status StreamContainers(const CallContext& context,
+                                const cri::StreamContainersRequest& request,
+                                ResponseStream<cri::StreamContainersResponse>* stream) override;
   absl::Status ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
                         cri::ExecSyncResponse* response) override;
   absl::Status UpdateContainerResources(const CallContext& context,
@@ -64,10 +71,14 @@ class RuntimeHandler : public RuntimeServiceHandler {
                                   const cri::ReopenContainerLogRequest& request,
                                   cri::ReopenContainerLogResponse* response) override;
 
+  absl::Status GetContainerEvents(const CallContext& context, const cri::GetEventsRequest& request,
+                                  ResponseStream<cri::ContainerEventResponse>* stream) override;
+
  private:
   const Node& node_;
   Sandboxes* const sandboxes_;
   Containers* const containers_;
+  EventHub* const events_;
 };
 
 }  // namespace berth

@@ -23,6 +23,12 @@ absl::Status TooLarge(size_t size, size_t limit) {
       absl::StrCat("the response has ", size, " bytes, more than the limit of ", limit, " bytes"));
 }
 
+absl::Status TooSlow(absl::Duration timeout) {
+  return absl::DeadlineExceededError(absl::StrCat("the client of the stream took no message for ",
+                                                  absl::FormatDuration(timeout),
+                                                  "; the stream was broken off"));
+}
+
 }  // namespace
 
 Call::Call(CallOwner* owner) : owner_(owner), stream_(&context_) {}
@@ -78,15 +84,17 @@ void Call::OnDone(bool ok) {
   Release();
 }
 
-absl::Status Call::Run(const Handlers& handlers, size_t max_message_bytes) {
+absl::Status Call::Run(const Handlers& handlers, size_t max_message_bytes,
+                       absl::Duration write_timeout) {
   if (!request_ok_) return absl::InvalidArgumentError("the call has no readable request message");
   absl::Status status;
   if (method_->kind == MethodKind::kStream) {
-    status = method_->stream(handlers, context(), &request_,
-                             [this, max_message_bytes](const grpc::ByteBuffer& message) {
-                               return Send(message, max_message_bytes);
-                             });
-    if (status.ok()) status = stream_error_;
+    status =
+        method_->stream(handlers, context(), &request_,
+                        [this, max_message_bytes, write_timeout](const grpc::ByteBuffer* message) {
+                          return Send(message, max_message_bytes, write_timeout);
+                        });
+    if (!stream_error_.ok()) status = stream_error_;
   } else {
     status = method_->unary(handlers, context(), &request_, &response_);
     if (status.ok() && response_.Length() > max_message_bytes) {
@@ -98,17 +106,26 @@ absl::Status Call::Run(const Handlers& handlers, size_t max_message_bytes) {
   return status;
 }
 
-bool Call::Send(const grpc::ByteBuffer& message, size_t max_message_bytes) {
+bool Call::Send(const grpc::ByteBuffer* message, size_t max_message_bytes,
+                absl::Duration write_timeout) {
   if (context().cancelled() || !stream_error_.ok()) return false;
-  if (message.Length() > max_message_bytes) {
-    stream_error_ = TooLarge(message.Length(), max_message_bytes);
+  if (message != nullptr && message->Length() > max_message_bytes) {
+    stream_error_ = TooLarge(message->Length(), max_message_bytes);
     return false;
   }
   absl::Notification done;
   write_done_ = &done;
-  stream_.Write(message, &written_);
-  done.WaitForNotification();
-  return write_ok_;
+  if (message != nullptr) {
+    stream_.Write(*message, &written_);
+  } else {
+    stream_.SendInitialMetadata(&written_);
+  }
+  if (!done.WaitForNotificationWithTimeout(write_timeout)) {
+    stream_error_ = TooSlow(write_timeout);
+    Abort();
+    done.WaitForNotification();
+  }
+  return write_ok_ && stream_error_.ok();
 }
 
 void Call::OnWritten(bool ok) {

@@ -58,7 +58,9 @@ class Call {
   void Read();
 
   // Calls the handler on this thread. The result is what the client is to get.
-  absl::Status Run(const Handlers& handlers, size_t max_message_bytes);
+  // `write_timeout` is what the client of a stream may take for one message.
+  absl::Status Run(const Handlers& handlers, size_t max_message_bytes,
+                   absl::Duration write_timeout);
   // Sends the result; once per call that arrived. The caller must not touch the call afterwards.
   void Finish(const absl::Status& status);
 
@@ -87,7 +89,9 @@ class Call {
   void OnWritten(bool ok);
   void OnFinished(bool ok);
   void OnDone(bool ok);
-  bool Send(const grpc::ByteBuffer& message, size_t max_message_bytes);
+  // Of a stream: sends a message, or the headers if it is null, and waits until it has gone.
+  bool Send(const grpc::ByteBuffer* message, size_t max_message_bytes,
+            absl::Duration write_timeout);
 
   CallOwner* const owner_;
   grpc::GenericServerContext context_;

@@ -26,8 +26,13 @@ class ResponseStream {
  public:
   virtual ~ResponseStream() = default;
 
-  // Sends one message; waits while the client is slower than its flow-control window. False once
-  // nobody listens any more: the handler should return then.
+  // Tells the client, by the headers, that the stream has begun: for a stream whose first message may
+  // be long in coming. At most once, before the first Write. False as Write.
+  virtual bool Begin() = 0;
+
+  // Sends one message; waits while the client is slower than its flow-control window: never more than
+  // one message of a stream waits here. False once nobody listens any more, or the client has taken
+  // nothing for too long (CriServerOptions::stream_write_timeout): the handler should return then.
   virtual bool Write(const Response& response) = 0;
 };
 

@@ -42,9 +42,10 @@ class EncodingStream : public ResponseStream<Response> {
  public:
   explicit EncodingStream(const SendMessage& send) : send_(send) {}
 
+  bool Begin() override { return send_(nullptr); }
   bool Write(const Response& response) override {
     grpc::ByteBuffer bytes;
-    return Encode(response, &bytes).ok() && send_(bytes);
+    return Encode(response, &bytes).ok() && send_(&bytes);
   }
 
  private:

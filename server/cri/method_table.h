@@ -25,8 +25,8 @@ struct Handlers {
   ImageServiceHandler* image;
 };
 
-// Sends one encoded message of a stream; false if nobody listens.
-using SendMessage = std::function<bool(const grpc::ByteBuffer&)>;
+// Sends one encoded message of a stream, or, for null, its headers; false if nobody listens.
+using SendMessage = std::function<bool(const grpc::ByteBuffer*)>;
 
 struct Method {
   // Without the service: `RunPodSandbox`. Lives as long as the program.

@@ -232,7 +232,7 @@ void ServerImpl::RunAndEnd(Call* call) {
   if (call->context().cancelled()) {
     status = absl::CancelledError("the client has gone before the call could run");
   } else {
-    status = call->Run(handlers_, options_.max_message_bytes);
+    status = call->Run(handlers_, options_.max_message_bytes, options_.stream_write_timeout);
   }
   {
     MutexLock lock(&mu_);

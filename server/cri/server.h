@@ -21,6 +21,8 @@ struct CriServerOptions {
   int max_blocking_calls = 256;
   // How many server-streaming calls may be open; more fail with ResourceExhausted.
   int max_streams = 64;
+  // What a stream's client may take to accept one message. Then the stream is broken off.
+  absl::Duration stream_write_timeout = absl::Seconds(60);
   // What a pool thread waits for work before it ends.
   absl::Duration idle_thread_timeout = absl::Seconds(5);
   // Of one message, in either direction; kubelet has the same limit.

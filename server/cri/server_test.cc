@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -71,10 +72,13 @@ class FakeRuntime : public RuntimeServiceHandler {
 
   absl::Status GetContainerEvents(const CallContext& context, const cri::GetEventsRequest&,
                                   ResponseStream<cri::ContainerEventResponse>* stream) override {
+    if (!stream->Begin()) return absl::CancelledError("nobody listens");
     cri::ContainerEventResponse event;
+    event.mutable_pod_sandbox_status()->set_runtime_handler(std::string(response_bytes, 'x'));
     for (int i = 0; i < events; ++i) {
       event.set_container_id(absl::StrCat("c", i));
       if (!stream->Write(event)) return absl::CancelledError("nobody listens");
+      events_written = i + 1;
     }
     absl::Notification gone;
     CancelSubscription subscription = context.OnCancel([&] { gone.Notify(); });
@@ -94,6 +98,7 @@ class FakeRuntime : public RuntimeServiceHandler {
 
   size_t response_bytes = 0;
   int events = 0;
+  std::atomic<int> events_written{0};
 
  private:
   Mutex mu_;
@@ -337,6 +342,34 @@ TEST_F(ServerTest, StreamsUntilTheClientGoes) {
   }
   context.TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServerTest, AStreamBeginsBeforeItsFirstMessage) {
+  Start();
+  grpc::ClientContext context;
+  auto reader = stub_->GetContainerEvents(&context, cri::GetEventsRequest());
+  reader->WaitForInitialMetadata();
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(ServerTest, AClientThatTakesNothingIsBrokenOff) {
+  constexpr int kEvents = 1000;
+  runtime_.events = kEvents;
+  runtime_.response_bytes = 256 << 10;
+  options_.stream_write_timeout = absl::Milliseconds(200);
+  Start();
+  grpc::ClientContext context;
+  auto reader = stub_->GetContainerEvents(&context, cri::GetEventsRequest());
+  reader->WaitForInitialMetadata();
+  while (observer_.ended().empty()) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(observer_.ended(), std::vector<std::string>{"GetContainerEvents DEADLINE_EXCEEDED"});
+  // What a window and the sockets hold, not the whole of it.
+  EXPECT_LT(runtime_.events_written, kEvents / 4);
+  cri::ContainerEventResponse event;
+  while (reader->Read(&event)) continue;
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_TRUE(Version().ok());
 }
 
 TEST_F(ServerTest, BoundsOpenStreams) {

@@ -49,6 +49,11 @@ class CriClient {
     return Finish(*images_, method, request);
   }
 
+  // For server-streaming calls, with a context of the caller's.
+  Runtime& runtime() { return *runtime_; }
+  Images& images() { return *images_; }
+  static absl::Status FromGrpc(const grpc::Status& status);
+
   // True as soon as the socket takes connections; false after `timeout`. A call before that fails, and
   // after a refused connection gRPC's own next attempt may be five seconds away: only its back-up
   // poller drives a channel on which no call waits.
@@ -102,8 +107,6 @@ class CriClient {
     if (!status.ok()) return FromGrpc(status);
     return response;
   }
-  static absl::Status FromGrpc(const grpc::Status& status);
-
   const std::string socket_;
   const absl::Duration timeout_;
   std::unique_ptr<Runtime> runtime_;
