@@ -380,6 +380,27 @@ absl::StatusOr<std::vector<pid_t>> CgroupHost::Processes(const std::string& path
   return pids;
 }
 
+std::unique_ptr<CgroupReader> CgroupHost::NewReader(const std::string& path) const {
+  const auto place = [this](absl::string_view controller) {
+    const Hierarchy* hierarchy = Find(controller);
+    if (hierarchy == nullptr) return CgroupPlaces::Place();
+    return CgroupPlaces::Place{.root = hierarchy->root.get(), .v2 = hierarchy->v2};
+  };
+  CgroupPlaces places;
+  places.cpu = place("cpu");
+  places.memory = place("memory");
+  places.pids = place("pids");
+  places.hugetlb = place("hugetlb");
+  places.cpuacct = place("cpuacct");
+  places.io = place(Find("blkio") != nullptr ? "blkio" : "io");
+  if (const Hierarchy* v2 = unified(); v2 != nullptr) {
+    places.pressure = {.root = v2->root.get(), .v2 = true};
+    // The v2 tree counts CPU time in every cgroup, whatever controllers it has.
+    if (places.cpuacct.root < 0) places.cpu = places.cpuacct = places.pressure;
+  }
+  return std::make_unique<CgroupReader>(places, path);
+}
+
 absl::StatusOr<std::vector<std::string>> CgroupHost::Children(const std::string& parent,
                                                               absl::string_view prefix) const {
   std::vector<std::string> names;

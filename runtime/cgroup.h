@@ -32,6 +32,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "runtime/cgroup_reader.h"
 #include "runtime/cgroup_resources.h"
 
 namespace berth {
@@ -123,6 +124,9 @@ class CgroupHost {
   // hierarchy has it.
   absl::StatusOr<std::vector<pid_t>> Processes(const std::string& path) const;
   bool Exists(const std::string& path) const;
+
+  // For statistics of a cgroup that exists or will; nothing is opened yet. The host outlives it.
+  std::unique_ptr<CgroupReader> NewReader(const std::string& path) const;
 
   // How often the OOM killer struck, and the memory limit in force. NotFound if it is gone.
   absl::StatusOr<OomState> Oom(const std::string& path) const;

@@ -93,6 +93,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<CgroupHost> cgroups;
   OomLog oom_log;
   std::unique_ptr<KeeperLauncher> launcher;
+  std::unique_ptr<Statistics> statistics;
   std::unique_ptr<Containers> containers;
   std::unique_ptr<Sandboxes> sandboxes;
   std::unique_ptr<Timers> events;
@@ -197,6 +198,8 @@ absl::Status Daemon::Parts::OpenRuntime() {
   if (!node.features.user_namespaces.ok())
     LogInfo("no user namespaces for pods: ", node.features.user_namespaces.message());
   node.oom_log = &oom_log;
+  statistics =
+      std::make_unique<Statistics>(store.get(), cgroups.get(), &overlay->snapshots(), config.root);
   containers = std::make_unique<Containers>(node);
   sandboxes = std::make_unique<Sandboxes>(node, containers.get());
   ASSIGN_OR_RETURN(keepers, Keepers::Start(this));
@@ -231,8 +234,8 @@ void Daemon::Parts::CollectNetworkGarbage() {
 }
 
 absl::Status Daemon::Parts::Serve() {
-  runtime_handler =
-      std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get(), event_hub.get());
+  runtime_handler = std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get(),
+                                                     event_hub.get(), statistics.get());
   image_handler = std::make_unique<ImageHandler>(images.get());
   rpc_metrics = std::make_unique<RpcMetrics>(&metrics);
   rpc_log = std::make_unique<LoggingObserver>(rpc_metrics.get());

@@ -7,13 +7,19 @@
 #include "server/pods/containers.h"
 #include "server/pods/node.h"
 #include "server/pods/sandboxes.h"
+#include "server/statistics/statistics.h"
 
 namespace berth {
 
 class RuntimeHandler : public RuntimeServiceHandler {
  public:
-  RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers, EventHub* events)
-      : node_(node), sandboxes_(sandboxes), containers_(containers), events_(events) {}
+  RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers, EventHub* events,
+                 Statistics* statistics)
+      : node_(node),
+        sandboxes_(sandboxes),
+        containers_(containers),
+        events_(events),
+        statistics_(statistics) {}
 
   absl::Status Version(const CallContext& context, const cri::VersionRequest& request,
                        cri::VersionResponse* response) override;
@@ -74,11 +80,39 @@ class RuntimeHandler : public RuntimeServiceHandler {
   absl::Status GetContainerEvents(const CallContext& context, const cri::GetEventsRequest& request,
                                   ResponseStream<cri::ContainerEventResponse>* stream) override;
 
+  absl::Status ContainerStats(const CallContext& context, const cri::ContainerStatsRequest& request,
+                              cri::ContainerStatsResponse* response) override;
+  absl::Status ListContainerStats(const CallContext& context,
+                                  const cri::ListContainerStatsRequest& request,
+                                  cri::ListContainerStatsResponse* response) override;
+  absl::Status StreamContainerStats(
+      const CallContext& context, const cri::StreamContainerStatsRequest& request,
+      ResponseStream<cri::StreamContainerStatsResponse>* stream) override;
+  absl::Status PodSandboxStats(const CallContext& context,
+                               const cri::PodSandboxStatsRequest& request,
+                               cri::PodSandboxStatsResponse* response) override;
+  absl::Status ListPodSandboxStats(const CallContext& context,
+                                   const cri::ListPodSandboxStatsRequest& request,
+                                   cri::ListPodSandboxStatsResponse* response) override;
+  absl::Status StreamPodSandboxStats(
+      const CallContext& context, const cri::StreamPodSandboxStatsRequest& request,
+      ResponseStream<cri::StreamPodSandboxStatsResponse>* stream) override;
+  absl::Status ListMetricDescriptors(const CallContext& context,
+                                     const cri::ListMetricDescriptorsRequest& request,
+                                     cri::ListMetricDescriptorsResponse* response) override;
+  absl::Status ListPodSandboxMetrics(const CallContext& context,
+                                     const cri::ListPodSandboxMetricsRequest& request,
+                                     cri::ListPodSandboxMetricsResponse* response) override;
+  absl::Status StreamPodSandboxMetrics(
+      const CallContext& context, const cri::StreamPodSandboxMetricsRequest& request,
+      ResponseStream<cri::StreamPodSandboxMetricsResponse>* stream) override;
+
  private:
   const Node& node_;
   Sandboxes* const sandboxes_;
   Containers* const containers_;
   EventHub* const events_;
+  Statistics* const statistics_;
 };
 
 }  // namespace berth

@@ -2,27 +2,18 @@
 #include "absl/functional/function_ref.h"
 #include "server/cri/batches.h"
 #include "server/cri/filters.h"
+#include "server/filter_id.h"
 #include "server/pods/statuses.h"
 #include "server/runtime_handler.h"
 
 namespace berth {
 namespace {
 
-// The id in a filter made full. False if it fits nothing or several: then the list is empty.
-template <typename Find>
-bool ResolveFilterId(const std::string& given, Find find, std::string* id) {
-  if (given.empty()) return true;
-  const auto record = find(given);
-  if (!record.ok()) return false;
-  *id = (*record)->id();
-  return true;
-}
-
 // Gives each pod that matches to `take`, until that returns false.
 void ForEachPod(const Store& store, cri::PodSandboxFilter filter,
                 absl::FunctionRef<bool(cri::PodSandbox)> take) {
   const auto find = [&store](const std::string& id) { return store.FindPod(id); };
-  if (!ResolveFilterId(std::string(filter.id()), find, filter.mutable_id())) return;
+  if (!ResolveFilterId(find, filter.mutable_id())) return;
   for (const PodRecordPtr& record : store.Pods()) {
     if (!Shown(*record)) continue;
     cri::PodSandbox item = PodListItem(*record);
@@ -34,9 +25,8 @@ void ForEachContainer(const Store& store, cri::ContainerFilter filter,
                       absl::FunctionRef<bool(cri::Container)> take) {
   const auto find = [&store](const std::string& id) { return store.FindContainer(id); };
   const auto find_pod = [&store](const std::string& id) { return store.FindPod(id); };
-  if (!ResolveFilterId(std::string(filter.id()), find, filter.mutable_id()) ||
-      !ResolveFilterId(std::string(filter.pod_sandbox_id()), find_pod,
-                       filter.mutable_pod_sandbox_id())) {
+  if (!ResolveFilterId(find, filter.mutable_id()) ||
+      !ResolveFilterId(find_pod, filter.mutable_pod_sandbox_id())) {
     return;
   }
   for (const ContainerRecordPtr& record : store.Containers()) {

@@ -19,7 +19,8 @@ constexpr int kMaxDepth = 200;
 
 class Measure {
  public:
-  explicit Measure(dev_t device) : device_(device) {}
+  Measure(dev_t device, const Cancellation& cancellation)
+      : device_(device), cancellation_(cancellation) {}
 
   void Count(const struct stat& info) {
     if (info.st_nlink > 1 && !S_ISDIR(info.st_mode) && !linked_.insert(info.st_ino).second) return;
@@ -32,6 +33,7 @@ class Measure {
     if (!dir) return;
     fd.release();
     while (const dirent* entry = readdir(dir.get())) {
+      if (!cancellation_.Check().ok()) return;
       const absl::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
       struct stat info;
@@ -49,19 +51,22 @@ class Measure {
 
  private:
   const dev_t device_;
+  const Cancellation& cancellation_;
   DiskUsage usage_;
   absl::flat_hash_set<ino_t> linked_;
 };
 
 }  // namespace
 
-absl::StatusOr<DiskUsage> MeasureDiskUsage(const std::string& path) {
+absl::StatusOr<DiskUsage> MeasureDiskUsage(const std::string& path,
+                                           const Cancellation& cancellation) {
   ASSIGN_OR_RETURN(UniqueFd fd, OpenFile(path, O_RDONLY | O_DIRECTORY));
   struct stat info;
   if (fstat(fd.get(), &info) != 0) return ErrnoStatus("stat", path);
-  Measure measure(info.st_dev);
+  Measure measure(info.st_dev, cancellation);
   measure.Count(info);
   measure.Below(std::move(fd), 0);
+  RETURN_IF_ERROR_WITH(cancellation.Check(), path);
   return measure.usage();
 }
 

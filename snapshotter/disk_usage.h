@@ -5,13 +5,16 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/cancellation.h"
 #include "snapshotter/snapshotter.h"
 
 namespace berth {
 
 // Follows no link and stays on one file system; what vanishes meanwhile isn't counted, nor what lies
 // deeper than 200 directories (each holds a descriptor: a container chooses the depth).
-absl::StatusOr<DiskUsage> MeasureDiskUsage(const std::string& path);
+// A cancelled walk ends between two files, with the cancellation's status.
+absl::StatusOr<DiskUsage> MeasureDiskUsage(const std::string& path,
+                                           const Cancellation& cancellation);
 
 }  // namespace berth
 

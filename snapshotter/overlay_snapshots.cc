@@ -185,10 +185,11 @@ absl::StatusOr<OverlayMount> OverlaySnapshots::Mounts(const SnapshotId& id) cons
   return MountOf(info);
 }
 
-absl::StatusOr<DiskUsage> OverlaySnapshots::Usage(const SnapshotId& id) const {
+absl::StatusOr<DiskUsage> OverlaySnapshots::Usage(const SnapshotId& id,
+                                                  const Cancellation& cancellation) const {
   ASSIGN_OR_RETURN(const SnapshotInfo info, Find(id));
   if (!info.writable) return DiskUsage();
-  return MeasureDiskUsage(paths_.snapshot(id) + "/fs");
+  return MeasureDiskUsage(paths_.snapshot(id) + "/fs", cancellation);
 }
 
 std::vector<SnapshotInfo> OverlaySnapshots::Walk() const {

@@ -27,7 +27,9 @@ class OverlaySnapshots : public Snapshotter {
   absl::StatusOr<OverlayMount> View(const SnapshotId& id, absl::Span<const DiffId> layers) override;
   absl::Status Remove(const SnapshotId& id) override ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<OverlayMount> Mounts(const SnapshotId& id) const override ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<DiskUsage> Usage(const SnapshotId& id) const override ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<DiskUsage> Usage(const SnapshotId& id,
+                                  const Cancellation& cancellation) const override
+      ABSL_LOCKS_EXCLUDED(mu_);
   std::vector<SnapshotInfo> Walk() const override ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -28,6 +28,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/cancellation.h"
 #include "base/ids.h"
 
 namespace berth {
@@ -93,7 +94,9 @@ class Snapshotter {
 
   // What the writable directory takes on disk; zero for a view. NotFound. Walks the directory: call it
   // where that may take seconds. Files that vanish meanwhile are not an error.
-  virtual absl::StatusOr<DiskUsage> Usage(const SnapshotId& id) const = 0;
+  // A cancelled walk ends between two files.
+  virtual absl::StatusOr<DiskUsage> Usage(const SnapshotId& id,
+                                          const Cancellation& cancellation) const = 0;
 
   // All snapshots, sorted by id. Reads memory only.
   virtual std::vector<SnapshotInfo> Walk() const = 0;

@@ -68,7 +68,7 @@ absl::StatusOr<std::string> ResolveId(absl::string_view noun, const std::string&
   if (it == ids.end() || !absl::StartsWith(filters_internal::KeyText(*it), given)) {
     return absl::NotFoundError(absl::StrCat(noun, " ", given, " not found"));
   }
-  const std::string found(filters_internal::KeyText(*it));
+  std::string found(filters_internal::KeyText(*it));
   const auto next = std::next(it);
   // A full id wins over longer ones that begin with it.
   if (found.size() != given.size() && next != ids.end() &&

@@ -578,7 +578,7 @@ TEST_F(OverlayStoreTest, UsageCountsTheWritableDirectory) {
   const std::string upper = store_->snapshots().Mounts(SnapshotId("s"))->upper;
   ASSERT_TRUE(WriteFileAtomically(upper + "/f", std::string(100000, 'x'), 0644).ok());
   ASSERT_EQ(link((upper + "/f").c_str(), (upper + "/g").c_str()), 0);
-  const auto usage = store_->snapshots().Usage(SnapshotId("s"));
+  const auto usage = store_->snapshots().Usage(SnapshotId("s"), Cancellation());
   ASSERT_TRUE(usage.ok());
   EXPECT_EQ(usage->inodes, 2u);
   EXPECT_GE(usage->bytes, 100000u);
