@@ -137,17 +137,28 @@ class Keeper {
 
   // Runs a plan with kPlanExec in the container. The stdio descriptors become the process' own
   // (invalid ones: /dev/null). Its whole tree is killed at the deadline, or when the session goes.
+  // With a terminal it returns when that is there; DeadlineExceeded if that takes until `terminal_by`.
   class ExecSession;
   struct ExecStdio {
     UniqueFd in, out, err;
   };
-  absl::StatusOr<std::unique_ptr<ExecSession>> Exec(const ContainerId& id, absl::string_view plan,
-                                                    ExecStdio stdio, absl::Time deadline);
+  absl::StatusOr<std::unique_ptr<ExecSession>> Exec(
+      const ContainerId& id, absl::string_view plan, ExecStdio stdio, absl::Time deadline,
+      absl::Time terminal_by = absl::InfiniteFuture());
 
   // The same with output collected: at most `limit` bytes of each stream, what is beyond is drained and
   // dropped. DeadlineExceeded when the process tree was killed at the deadline.
   absl::StatusOr<ExecResult> ExecSync(const ContainerId& id, absl::string_view plan, size_t limit,
                                       absl::Time deadline);
+
+  // Joins a running container's streams. FailedPrecondition if it doesn't run. With a plan's
+  // kPlanStdinOnce the container's stdin ends with that of its first client, and no other gets it.
+  struct Attachment {
+    UniqueFd output;    // SEQPACKET; see AttachKind in keeper/protocol.h
+    UniqueFd terminal;  // the master, if it has a terminal: to be written and resized, never read
+    UniqueFd in;        // of stdin's pipe, if `wants_stdin` and it has one still; non-blocking
+  };
+  absl::StatusOr<Attachment> Attach(const ContainerId& id, bool wants_stdin, absl::Time deadline);
 
   // To the container's main process. NotFound if unknown, FailedPrecondition if it has exited.
   absl::Status Signal(const ContainerId& id, int signal, absl::Time deadline);

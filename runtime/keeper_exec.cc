@@ -80,12 +80,13 @@ absl::StatusOr<std::unique_ptr<Keeper::ExecSession>> Keeper::StartExec(const Con
 absl::StatusOr<std::unique_ptr<Keeper::ExecSession>> Keeper::Exec(const ContainerId& id,
                                                                   absl::string_view plan,
                                                                   ExecStdio stdio,
-                                                                  absl::Time deadline) {
+                                                                  absl::Time deadline,
+                                                                  absl::Time terminal_by) {
   const bool terminal = plan.size() >= sizeof(Plan) &&
                         (reinterpret_cast<const Plan*>(plan.data())->flags & kPlanTerminal) != 0;
   ASSIGN_OR_RETURN(auto session, StartExec(id, plan, std::move(stdio), deadline));
   if (!terminal) return session;
-  if (!WaitReadable(session->fd(), deadline))
+  if (!WaitReadable(session->fd(), std::min(deadline, terminal_by)))
     return absl::DeadlineExceededError("exec: no terminal in time");
   KeeperReply reply;
   // Anything but kExecStarted is the exec's end, which Wait reads.

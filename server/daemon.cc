@@ -98,6 +98,8 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<Sandboxes> sandboxes;
   std::unique_ptr<Timers> events;
   std::unique_ptr<Keepers> keepers;
+  std::unique_ptr<ContainerStreams> streams;
+  std::unique_ptr<StreamingServer> streaming;
   std::unique_ptr<RuntimeHandler> runtime_handler;
   std::unique_ptr<ImageHandler> image_handler;
   std::unique_ptr<RpcMetrics> rpc_metrics;
@@ -234,8 +236,15 @@ void Daemon::Parts::CollectNetworkGarbage() {
 }
 
 absl::Status Daemon::Parts::Serve() {
-  runtime_handler = std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get(),
-                                                     event_hub.get(), statistics.get());
+  streams = std::make_unique<ContainerStreams>(node, containers.get(), keepers.get());
+  StreamingServerOptions streaming_options;
+  streaming_options.address = config.streaming.address;
+  streaming_options.idle = absl::ToChronoMilliseconds(config.streaming.idle_timeout);
+  streaming = std::make_unique<StreamingServer>(streaming_options, streams.get());
+  RETURN_IF_ERROR_WITH(streaming->Start(), "streaming.address");
+  runtime_handler =
+      std::make_unique<RuntimeHandler>(node, sandboxes.get(), containers.get(), event_hub.get(),
+                                       statistics.get(), streams.get(), streaming.get());
   image_handler = std::make_unique<ImageHandler>(images.get());
   rpc_metrics = std::make_unique<RpcMetrics>(&metrics);
   rpc_log = std::make_unique<LoggingObserver>(rpc_metrics.get());
@@ -280,6 +289,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
 
 bool Daemon::Stop() {
   parts_->http.Stop();
+  parts_->streaming->Stop();
   if (!parts_->server->Shutdown(absl::Now() + kShutdownPatience)) return false;
   // What is deferred uses the keepers, which go before it. An exit that is dropped here stays in its
   // record and is found at the next start.

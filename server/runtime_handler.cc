@@ -1,5 +1,7 @@
 #include "server/runtime_handler.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
@@ -200,6 +202,28 @@ absl::Status RuntimeHandler::ExecSync(const CallContext& context,
                                       const cri::ExecSyncRequest& request,
                                       cri::ExecSyncResponse* response) {
   return containers_->ExecSync(context, request, response);
+}
+
+absl::Status RuntimeHandler::Exec(const CallContext& context, const cri::ExecRequest& request,
+                                  cri::ExecResponse* response) {
+  ASSIGN_OR_RETURN(StreamRequest stream, streams_->RequestOf(request));
+  ASSIGN_OR_RETURN(*response->mutable_url(), streaming_->UrlOf(std::move(stream)));
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::Attach(const CallContext& context, const cri::AttachRequest& request,
+                                    cri::AttachResponse* response) {
+  ASSIGN_OR_RETURN(StreamRequest stream, streams_->RequestOf(request));
+  ASSIGN_OR_RETURN(*response->mutable_url(), streaming_->UrlOf(std::move(stream)));
+  return absl::OkStatus();
+}
+
+absl::Status RuntimeHandler::PortForward(const CallContext& context,
+                                         const cri::PortForwardRequest& request,
+                                         cri::PortForwardResponse* response) {
+  ASSIGN_OR_RETURN(StreamRequest stream, streams_->RequestOf(request));
+  ASSIGN_OR_RETURN(*response->mutable_url(), streaming_->UrlOf(std::move(stream)));
+  return absl::OkStatus();
 }
 
 absl::Status RuntimeHandler::UpdateContainerResources(

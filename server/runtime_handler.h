@@ -4,22 +4,26 @@
 
 #include "server/cri/handlers.h"
 #include "server/events/event_hub.h"
+#include "server/pods/container_streams.h"
 #include "server/pods/containers.h"
 #include "server/pods/node.h"
 #include "server/pods/sandboxes.h"
 #include "server/statistics/statistics.h"
+#include "server/streaming/streaming_server.h"
 
 namespace berth {
 
 class RuntimeHandler : public RuntimeServiceHandler {
  public:
   RuntimeHandler(const Node& node, Sandboxes* sandboxes, Containers* containers, EventHub* events,
-                 Statistics* statistics)
+                 Statistics* statistics, ContainerStreams* streams, StreamingServer* streaming)
       : node_(node),
         sandboxes_(sandboxes),
         containers_(containers),
         events_(events),
-        statistics_(statistics) {}
+        statistics_(statistics),
+        streams_(streams),
+        streaming_(streaming) {}
 
   absl::Status Version(const CallContext& context, const cri::VersionRequest& request,
                        cri::VersionResponse* response) override;
@@ -70,6 +74,12 @@ class RuntimeHandler : public RuntimeServiceHandler {
                                 ResponseStream<cri::StreamContainersResponse>* stream) override;
   absl::Status ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
                         cri::ExecSyncResponse* response) override;
+  absl::Status Exec(const CallContext& context, const cri::ExecRequest& request,
+                    cri::ExecResponse* response) override;
+  absl::Status Attach(const CallContext& context, const cri::AttachRequest& request,
+                      cri::AttachResponse* response) override;
+  absl::Status PortForward(const CallContext& context, const cri::PortForwardRequest& request,
+                           cri::PortForwardResponse* response) override;
   absl::Status UpdateContainerResources(const CallContext& context,
                                         const cri::UpdateContainerResourcesRequest& request,
                                         cri::UpdateContainerResourcesResponse* response) override;
@@ -113,6 +123,8 @@ class RuntimeHandler : public RuntimeServiceHandler {
   Containers* const containers_;
   EventHub* const events_;
   Statistics* const statistics_;
+  ContainerStreams* const streams_;
+  StreamingServer* const streaming_;
 };
 
 }  // namespace berth

@@ -85,6 +85,8 @@ void Dispatch(const KeeperRequest& r, Fds& fds) {
       return OnSignal(r, fds);
     case RequestType::kReopenLog:
       return OnReopenLog(r, fds);
+    case RequestType::kAttach:
+      return OnAttach(r, fds);
     case RequestType::kForget:
       return OnForget(r, fds);
     case RequestType::kList:

@@ -148,6 +148,12 @@ void WatchOutput(const Container& c);
 bool LogIsComplete(const Container& c);
 void OnReopenLog(const KeeperRequest& r, Fds& fds);
 void OnOutput(uint32_t slot, int stream);
+// Lets the writer have the output of a container without a log, too.
+bool GiveOutputToWriter(Container& c);
+
+// ---- keeper_attach.cc ----
+
+void OnAttach(const KeeperRequest& r, Fds& fds);
 
 // ---- keeper_writers.cc ----
 

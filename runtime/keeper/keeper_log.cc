@@ -145,6 +145,8 @@ long CopyOutput(LogSlot& s, int stream, uint32_t limit) {
   const ssize_t n = read(s.pipe[stream], buffer, limit < sizeof buffer ? limit : sizeof buffer);
   if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;  // EIO: a terminal was hung up
   if (n == 0) return 0;
+  // First, as the log's disk may take its time.
+  TeeOutput(s, stream, buffer, static_cast<size_t>(n));
   LogWriter log(s, stream);
   WriteChunk(log, s, stream, buffer, static_cast<size_t>(n));
   return n;

@@ -57,6 +57,17 @@ bool LogIsComplete(const Container& c) {
   return !terminal && IsEmpty(c.out) && IsEmpty(c.err) && LogIsWritten(c);
 }
 
+bool GiveOutputToWriter(Container& c) {
+  if (c.log >= 0) return true;
+  int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (null < 0) return false;
+  UnwatchOutput(c);
+  const bool given = StartLog(c, null);
+  if (!given) WatchOutput(c);
+  Close(null);
+  return given;
+}
+
 void OnReopenLog(const KeeperRequest& r, Fds& fds) {
   Container* c = FindContainer(r.id);
   if (c == nullptr) return Answer(fds.reply(), ESRCH);

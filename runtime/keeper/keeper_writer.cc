@@ -81,6 +81,7 @@ void ClosePipe(int& fd) {
 }
 
 void Free(LogSlot& s) {
+  EndSinks(s);
   CloseFd(s.log);
   ClosePipe(s.pipe[0]);
   ClosePipe(s.pipe[1]);
@@ -161,6 +162,11 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
     }
     case WriterVerb::kFlushed:
     case WriterVerb::kRetire:
+      return;
+    case WriterVerb::kAttach:
+      if (s.serial != m.serial || fds[0] < 0) return;
+      AddSink(s, writer_epoll, fds[0]);
+      fds[0] = -1;
       return;
   }
 }
@@ -266,6 +272,10 @@ void RunWriter(int socket, int timer, uint32_t given_token, WriterShared* page) 
     for (int i = 0; i < n; ++i) {
       ReadMessages();
       if (events[i].data.u64 == kSocketEvent) continue;
+      if (events[i].data.u64 >= kSinkKey) {
+        CheckSink(slots, events[i].data.u64);
+        continue;
+      }
       OnOutput(static_cast<uint32_t>(events[i].data.u64 / 2),
                static_cast<int>(events[i].data.u64 % 2), events[i].events);
     }

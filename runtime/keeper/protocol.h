@@ -7,6 +7,7 @@
 //                                                         the process' exit its exit code; or failure
 //   kSignal     -                                         error
 //   kReopenLog  log file                                  error
+//   kAttach     a socket for output (see AttachKind)      stdin's pipe or the terminal's master; error
 //   kForget     -                                         error, when its process is gone
 //   kList       -                                         one kListEntry for each, then kDone
 //   kReexec     program                                   from the new program
@@ -48,6 +49,7 @@ enum class RequestType : uint16_t {
   kList,
   kReexec,
   kShutdown,
+  kAttach,
 };
 
 enum RequestFlag : uint32_t {
@@ -55,6 +57,7 @@ enum RequestFlag : uint32_t {
   kHasStdin = 1u << 1,  // kExec: a descriptor; kCreate: hold one open
   kHasStdout = 1u << 2,
   kHasStderr = 1u << 3,
+  kWantsStdin = 1u << 4,  // kAttach
 };
 
 struct KeeperRequest {
@@ -99,7 +102,7 @@ struct KeeperReply {
   int32_t error;    // errno; 0 is success
   Failure failure;  // step kNone: the error is about the request itself
   int32_t pid;
-  uint32_t state;          // kListEntry: KeeperContainerState
+  uint32_t state;          // kListEntry: KeeperContainerState; kAttach: 1 if it has a terminal
   uint32_t exit_code;      // kExec
   int64_t started_ns;      // kListEntry
   char id[kKeeperIdSize];  // kListEntry
@@ -108,6 +111,11 @@ struct KeeperReply {
   uint32_t group_count;
   uint32_t groups[kMaxPlanGroups];  // sent with group_count of them
 };
+
+// The first byte of each message on an attached client's socket (SEQPACKET); the stream's bytes follow it.
+// A socket that ends without kEnd was cut off: it could not take a message at once.
+enum class AttachKind : uint8_t { kEnd = 0, kStdout = 1, kStderr = 2 };
+inline constexpr size_t kMaxAttachMessage = 1 + 16384;
 
 enum class EventType : uint16_t { kReady = 1, kExit = 2 };
 
@@ -202,6 +210,7 @@ inline int CheckRequest(const KeeperRequest& r, size_t size, int fds) {
                  ((r.flags & kHasStderr) != 0);
       break;
     case RequestType::kReopenLog:
+    case RequestType::kAttach:
       expected = 2;
       break;
     case RequestType::kReexec:

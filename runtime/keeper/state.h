@@ -6,6 +6,7 @@
 #ifndef BERTH_RUNTIME_KEEPER_STATE_H_
 #define BERTH_RUNTIME_KEEPER_STATE_H_
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/keeper/protocol.h"
@@ -123,6 +124,7 @@ enum class WriterVerb : uint32_t {
   kFlush,    // write what is in the pipes now and forget the slot
   kFlushed,  // the writer's answer
   kRetire,   // end; another goes on, of a newer program
+  kAttach,   // descriptors: a client's socket, which gets the output, too
 };
 enum WriterFlag : uint32_t {
   kWriterLogIsPath = 1u << 0,  // kAdd: the log is O_PATH
@@ -176,7 +178,18 @@ struct LogSlot {
   int pipe[2];           // of stdout and stderr
   char* carry[2];        // WriterShared's
   uint32_t* carry_size;  // likewise, of both
+  uint32_t sinks;        // attached clients
 };
+
+// keeper_tee.cc, in the writer: clients that hear a container's output, besides its log. Nobody waits for
+// them: who can't take a message at once is cut off.
+void AddSink(LogSlot& s, int epoll, int socket);
+void TeeOutput(LogSlot& s, int stream, const char* data, size_t size);
+void EndSinks(LogSlot& s);  // the container has ended
+// epoll says that a client may have gone. `key` as AddSink has given it, from kSinkKey on.
+inline constexpr uint64_t kSinkKey = uint64_t{1} << 32;
+void CheckSink(LogSlot* slots, uint64_t key);
+
 long CopyOutput(LogSlot& s, int stream, uint32_t limit);
 // Reads what is in the pipes now, writes unfinished lines as partial ones, gives buffers back.
 void DrainOutput(LogSlot& s);

@@ -44,6 +44,7 @@ struct Config {
 
   struct Streaming {
     std::string address = "127.0.0.1:0";
+    absl::Duration idle_timeout = absl::Hours(4);
   };
 
   struct Runtime {

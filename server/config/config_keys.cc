@@ -124,6 +124,8 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"network", "plugin_timeout", nullptr, "", "", &c->network.plugin_timeout, Seconds<1, 3600>},
       {"network", "gc", nullptr, "", "", &c->network.gc, Any},
       {"streaming", "address", nullptr, "", "", &c->streaming.address, HostPort},
+      {"streaming", "idle_timeout", nullptr, "", "", &c->streaming.idle_timeout,
+       Seconds<1, 604800>},
       {"runtime", "keeper", nullptr, "", "", &c->runtime.keeper, PathOrEmpty},
       {"runtime", "unpacker", nullptr, "", "", &c->runtime.unpacker, PathOrEmpty},
       {"runtime", "default_handler", nullptr, "", "", &c->runtime.default_handler, Name},

@@ -1,14 +1,10 @@
 #include "server/metrics/http_server.h"
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -21,11 +17,9 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
 #include "base/status.h"
-#include "base/unique_fd.h"
+#include "server/http/listener.h"
 
 namespace berth {
 namespace {
@@ -40,45 +34,6 @@ constexpr int kMaxConnections = 32;
 constexpr size_t kMaxHead = 8 << 10;
 constexpr auto kRequestTime = std::chrono::seconds(10);
 constexpr auto kIdleTime = std::chrono::seconds(75);
-// Without a free descriptor the listening socket stays readable: look again after a while.
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);
-
-absl::StatusOr<Tcp::endpoint> ParseAddress(absl::string_view address) {
-  const auto bad = [address] {
-    return absl::InvalidArgumentError(absl::StrCat("listen on ", address, ": is not IP:PORT"));
-  };
-  const size_t colon = address.rfind(':');
-  if (colon == absl::string_view::npos) return bad();
-  std::string host(address.substr(0, colon));
-  int port;
-  if (!absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) return bad();
-  if (host == "localhost") host = "127.0.0.1";
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  Error error;
-  const asio::ip::address ip = asio::ip::make_address(host, error);
-  if (error) return bad();
-  return Tcp::endpoint(ip, static_cast<uint16_t>(port));
-}
-
-// By hand, as Asio 1.74 opens and accepts sockets without SOCK_CLOEXEC.
-absl::StatusOr<UniqueFd> Listen(const Tcp::endpoint& endpoint, absl::string_view address) {
-  UniqueFd fd(socket(endpoint.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return ErrnoStatus("socket");
-  const int on = 1;
-  if (setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) {
-    return ErrnoStatus("setsockopt SO_REUSEADDR");
-  }
-  if (bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0) {
-    if (errno == EADDRINUSE) {
-      return absl::AlreadyExistsError(absl::StrCat("listen on ", address, ": the port is taken"));
-    }
-    return ErrnoStatus("bind", address);
-  }
-  if (listen(fd.get(), kMaxConnections) != 0) return ErrnoStatus("listen", address);
-  return fd;
-}
 
 // The bytes of a response; a HEAD has the head that a GET would have.
 std::string Encode(const HttpResponse& response, bool head_only, bool keep_alive) {
@@ -182,21 +137,12 @@ class HttpServer::Impl {
   ~Impl() { Stop(); }
 
   absl::Status Start(absl::string_view address) {
-    ASSIGN_OR_RETURN(const Tcp::endpoint endpoint, ParseAddress(address));
-    ASSIGN_OR_RETURN(UniqueFd fd, Listen(endpoint, address));
     io_ = std::make_unique<asio::io_context>(1);
-    acceptor_.emplace(*io_);
-    pause_.emplace(*io_);
-    Error error;
-    acceptor_->assign(endpoint.protocol(), fd.get(), error);
-    if (error)
-      return absl::InternalError(absl::StrCat("listen on ", address, ": ", error.message()));
-    fd.release();
-    const Tcp::endpoint bound = acceptor_->local_endpoint(error);
-    const std::string ip = bound.address().to_string(error);
-    this->address =
-        absl::StrCat(bound.address().is_v6() ? absl::StrCat("[", ip, "]") : ip, ":", bound.port());
-    WaitForConnection();
+    ASSIGN_OR_RETURN(
+        listener_, Listener::Open(io_.get(), address, kMaxConnections, [this](Tcp::socket socket) {
+          if (connections_ < kMaxConnections) Serve(std::move(socket));
+        }));
+    this->address = listener_->address();
     RunThread();
     return absl::OkStatus();
   }
@@ -205,8 +151,7 @@ class HttpServer::Impl {
     if (!thread_.joinable()) return;
     io_->stop();
     thread_.join();
-    acceptor_.reset();
-    pause_.reset();
+    listener_.reset();
     io_.reset();  // with the handlers that were waited for, and so with the connections
   }
 
@@ -226,39 +171,12 @@ class HttpServer::Impl {
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   }
 
-  void WaitForConnection() {
-    acceptor_->async_wait(Tcp::acceptor::wait_read, [this](Error error) {
-      if (!error) Accept();
-    });
-  }
-
-  void Accept() {
-    UniqueFd fd(
-        accept4(acceptor_->native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    const bool exhausted =
-        !fd && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
-    if (fd && connections_ < kMaxConnections) Serve(std::move(fd));
-    if (!exhausted) return WaitForConnection();
-    LogWarning("accept a connection on ", address, ": out of descriptors or memory, ignoring");
-    pause_->expires_after(kAcceptPause);
-    pause_->async_wait([this](Error error) {
-      if (!error) WaitForConnection();
-    });
-  }
-
-  void Serve(UniqueFd fd) {
-    Tcp::socket socket(*io_);
-    Error error;
-    const Tcp::endpoint local = acceptor_->local_endpoint(error);
-    socket.assign(local.protocol(), fd.get(), error);
-    if (error) return;
-    fd.release();
+  void Serve(Tcp::socket socket) {
     std::make_shared<Connection>(std::move(socket), &handlers, &connections_)->WaitForRequest();
   }
 
   std::unique_ptr<asio::io_context> io_;
-  std::optional<Tcp::acceptor> acceptor_;
-  std::optional<asio::steady_timer> pause_;
+  std::unique_ptr<Listener> listener_;
   int connections_ = 0;
   std::thread thread_;
 };

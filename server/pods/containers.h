@@ -77,6 +77,9 @@ class Containers {
   absl::Status RemoveCgroup(const std::string& pod, const std::string& container,
                             const std::string& cgroup_path, absl::Time deadline);
 
+  // The plan of another process in a running container.
+  absl::StatusOr<std::string> CompileExec(const store::v1::ContainerRecord& record,
+                                          const std::vector<std::string>& command, bool tty);
   // The specification that its process was or would be made from.
   absl::StatusOr<std::shared_ptr<const BuiltSpec>> SpecOf(const store::v1::ContainerRecord& record);
   LiveContainers::Cgroups CgroupsOf(const store::v1::ContainerRecord& record);

@@ -126,6 +126,27 @@ LiveContainers::Cgroups Containers::CgroupsOf(const store::v1::ContainerRecord& 
   return cgroups;
 }
 
+absl::StatusOr<std::string> Containers::CompileExec(const store::v1::ContainerRecord& record,
+                                                    const std::vector<std::string>& command,
+                                                    bool tty) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const BuiltSpec> built, SpecOf(record));
+
+  CompileInput input;
+  input.cgroups = *CgroupsOf(record);
+  // The user as the container's process got it, without another look into the image.
+  input.user = UserReference{.uid = static_cast<uint32_t>(record.user().uid()),
+                             .gid = static_cast<uint32_t>(record.user().gid()),
+                             .user = "",
+                             .group = "",
+                             .strict_groups = true};
+  input.joined_pid = built->joined_pid;
+  input.pid_target = built->pid_target;
+  SpecProcess process = BuildExecProcess(built->spec, command, tty);
+  process.user.additional_gids.assign(record.user().supplemental_groups().begin(),
+                                      record.user().supplemental_groups().end());
+  return CompileExecPlan(built->spec, process, input);
+}
+
 absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyncRequest& request,
                                   cri::ExecSyncResponse* response) {
   if (request.cmd().empty()) return absl::InvalidArgumentError("cmd is empty");
@@ -134,23 +155,9 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
                    node_.store->FindContainer(request.container_id()));
   if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return NotInState(*record, "running");
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(record->pod_id())));
-  ASSIGN_OR_RETURN(const std::shared_ptr<const BuiltSpec> built, SpecOf(*record));
-
-  const std::vector<std::string> command(request.cmd().begin(), request.cmd().end());
-  CompileInput input;
-  input.cgroups = *CgroupsOf(*record);
-  // The user as the container's process got it, without another look into the image.
-  input.user = UserReference{.uid = static_cast<uint32_t>(record->user().uid()),
-                             .gid = static_cast<uint32_t>(record->user().gid()),
-                             .user = "",
-                             .group = "",
-                             .strict_groups = true};
-  input.joined_pid = built->joined_pid;
-  input.pid_target = built->pid_target;
-  SpecProcess process = BuildExecProcess(built->spec, command, /*tty=*/false);
-  process.user.additional_gids.assign(record->user().supplemental_groups().begin(),
-                                      record->user().supplemental_groups().end());
-  ASSIGN_OR_RETURN(const std::string plan, CompileExecPlan(built->spec, process, input));
+  ASSIGN_OR_RETURN(
+      const std::string plan,
+      CompileExec(*record, {request.cmd().begin(), request.cmd().end()}, /*tty=*/false));
 
   absl::Time deadline = context.deadline();
   if (request.timeout() > 0) {
