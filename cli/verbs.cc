@@ -8,13 +8,15 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/files.h"
 #include "base/status.h"
+#include "cli/log_reader.h"
+#include "cli/stream_verbs.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace berth::cli {
@@ -197,34 +199,81 @@ absl::StatusOr<int> Start(const Client& client, const Arguments& arguments) {
 }
 
 // The log's lines are `TIME STREAM TAG TEXT`; tag P says that the line goes on.
-absl::StatusOr<int> Logs(const Client& client, const Arguments& arguments) {
+absl::StatusOr<int> Logs(const Client& client, const Arguments& given) {
+  Arguments arguments = given;
+  const bool follow = Options::TakeFlag(&arguments, "-f");
   RETURN_IF_ERROR(Expect(arguments, 1, 1));
-  ASSIGN_OR_RETURN(const cri::ContainerStatus status, ContainerStatus(client, arguments[0]));
+  ASSIGN_OR_RETURN(cri::ContainerStatus status, ContainerStatus(client, arguments[0]));
   if (status.log_path().empty()) {
     return absl::FailedPreconditionError("the container has no log: its pod has no log directory");
   }
-  ASSIGN_OR_RETURN(const std::string log, ReadFile(status.log_path(), size_t{1} << 30));
-  for (absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(' ', 3));
-    if (fields.size() < 4) continue;
-    FILE* out = fields[1] == "stderr" ? stderr : stdout;
-    fwrite(fields[3].data(), 1, fields[3].size(), out);
-    if (!absl::StartsWith(fields[2], "P")) fputc('\n', out);
+  ASSIGN_OR_RETURN(LogReader reader, LogReader::Open(status.log_path()));
+  for (;;) {
+    // Its end is asked for first: what it wrote before is printed then.
+    if (follow) {
+      ASSIGN_OR_RETURN(status, ContainerStatus(client, arguments[0]));
+    }
+    RETURN_IF_ERROR(reader.Print());
+    if (!follow || status.state() == cri::CONTAINER_EXITED) return 0;
+    reader.Wait();
   }
-  return 0;
 }
 
-absl::StatusOr<int> Exec(const Client& client, const Arguments& arguments) {
-  RETURN_IF_ERROR(Expect(arguments, 2, 4096));
-  cri::ExecSyncRequest request;
+absl::StatusOr<int> Exec(const Client& client, const Arguments& given) {
+  Arguments arguments = given;
+  CommandOptions options;
+  // Options of the command itself stand behind the container.
+  while (!arguments.empty() && (arguments[0] == "-i" || arguments[0] == "-t" ||
+                                arguments[0] == "-it" || arguments[0] == "-ti")) {
+    options.in |= absl::StrContains(arguments[0], 'i');
+    options.tty |= absl::StrContains(arguments[0], 't');
+    arguments.erase(arguments.begin());
+  }
+  if (arguments.size() < 2) return absl::InvalidArgumentError("too few arguments");
+  cri::ExecRequest request;
   request.set_container_id(arguments[0]);
   const size_t command = arguments[1] == "--" ? 2 : 1;
   for (size_t i = command; i < arguments.size(); ++i) request.add_cmd(arguments[i]);
-  ASSIGN_OR_RETURN(const cri::ExecSyncResponse response,
-                   client.Call(&Client::Runtime::ExecSync, request));
-  fwrite(response.stdout().data(), 1, response.stdout().size(), stdout);
-  fwrite(response.stderr().data(), 1, response.stderr().size(), stderr);
-  return response.exit_code();
+  request.set_stdin(options.in);
+  request.set_tty(options.tty);
+  request.set_stdout(true);
+  request.set_stderr(!options.tty);
+  ASSIGN_OR_RETURN(const cri::ExecResponse response, client.Call(&Client::Runtime::Exec, request));
+  return RunCommand(response.url(), options);
+}
+
+absl::StatusOr<int> Attach(const Client& client, const Arguments& given) {
+  Arguments arguments = given;
+  CommandOptions options;
+  const bool both = Options::TakeFlag(&arguments, "-it");
+  options.in = Options::TakeFlag(&arguments, "-i") || both;
+  options.tty = Options::TakeFlag(&arguments, "-t") || both;
+  RETURN_IF_ERROR(Expect(arguments, 1, 1));
+  cri::AttachRequest request;
+  request.set_container_id(arguments[0]);
+  request.set_stdin(options.in);
+  request.set_tty(options.tty);
+  request.set_stdout(true);
+  request.set_stderr(!options.tty);
+  ASSIGN_OR_RETURN(const cri::AttachResponse response,
+                   client.Call(&Client::Runtime::Attach, request));
+  return RunCommand(response.url(), options);
+}
+
+absl::StatusOr<int> PortForward(const Client& client, const Arguments& arguments) {
+  RETURN_IF_ERROR(Expect(arguments, 2, 2));
+  const std::vector<std::string> ports = absl::StrSplit(arguments[1], ':');
+  int local = 0, remote = 0;
+  if (ports.size() > 2 || !absl::SimpleAtoi(ports.front(), &local) ||
+      !absl::SimpleAtoi(ports.back(), &remote) || local < 0 || local > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat(arguments[1], " is not [LOCAL:]PORT"));
+  }
+  cri::PortForwardRequest request;
+  request.set_pod_sandbox_id(arguments[0]);
+  request.add_port(remote);
+  ASSIGN_OR_RETURN(const cri::PortForwardResponse response,
+                   client.Call(&Client::Runtime::PortForward, request));
+  return RunForward(response.url(), local, remote);
 }
 
 absl::StatusOr<int> Containers(const Client& client, const Arguments& given) {
@@ -393,8 +442,11 @@ const std::vector<Verb>& Verbs() {
        Create},
       {"start", "CONTAINER", "start a container", Start},
       {"ps", "[-a] [-q]", "list running, or all, containers", Containers},
-      {"logs", "CONTAINER", "what the container has written", Logs},
-      {"exec", "CONTAINER [--] COMMAND...", "run a command in a container", Exec},
+      {"logs", "[-f] CONTAINER", "what the container has written; -f: and goes on to write", Logs},
+      {"exec", "[-i] [-t] CONTAINER [--] COMMAND...",
+       "run a command in a container; -i: with stdin, -t: with a terminal", Exec},
+      {"attach", "[-i] [-t] CONTAINER", "join a container's output, and its stdin with -i", Attach},
+      {"forward", "POD [LOCAL:]PORT", "forward a local port to one of a pod's", PortForward},
       {"stop", "ID...", "stop containers or pods", Stop},
       {"rm", "ID...", "remove containers or pods", Remove},
   };
