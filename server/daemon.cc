@@ -92,6 +92,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<NetnsDirectory> netns;
   std::unique_ptr<CgroupHost> cgroups;
   OomLog oom_log;
+  std::unique_ptr<CdiRegistry> cdi;
   std::unique_ptr<KeeperLauncher> launcher;
   std::unique_ptr<Statistics> statistics;
   std::unique_ptr<Containers> containers;
@@ -196,6 +197,8 @@ absl::Status Daemon::Parts::OpenRuntime() {
   node.cgroups = cgroups.get();
   node.metrics = &metrics;
   node.timers = events.get();
+  cdi = std::make_unique<CdiRegistry>(config.cdi.directories);
+  node.cdi = cdi.get();
   node.features = TryHostFeatures(config.root);
   if (!node.features.user_namespaces.ok())
     LogInfo("no user namespaces for pods: ", node.features.user_namespaces.message());

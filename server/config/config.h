@@ -56,6 +56,10 @@ struct Config {
     int64_t shm_size = int64_t{64} << 20;  // bytes, of a pod's /dev/shm
   };
 
+  struct Cdi {
+    std::vector<std::string> directories = {"/etc/cdi", "/var/run/cdi"};
+  };
+
   struct Image {
     int64_t max_layer_bytes = int64_t{64} << 30;
     int64_t max_layer_files = 4000000;
@@ -73,6 +77,7 @@ struct Config {
   Streaming streaming;
   Runtime runtime;
   Image image;
+  Cdi cdi;
 
   // The path of the CRI socket, from `address`.
   std::string SocketPath() const;

@@ -134,6 +134,7 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"image", "max_layer_bytes", nullptr, "", "", &c->image.max_layer_bytes, Between<1, kMax>},
       {"image", "max_layer_files", nullptr, "", "", &c->image.max_layer_files, Between<1, kMax>},
       {"image", "pinned", nullptr, "", "", &c->image.pinned, Any},
+      {"cdi", "directories", nullptr, "", "", &c->cdi.directories, Paths},
   };
 }
 

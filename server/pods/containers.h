@@ -99,7 +99,8 @@ class Containers {
   absl::StatusOr<ContainerRecordPtr> Existing(const store::v1::PodRecord& pod,
                                               const cri::ContainerConfig& config) const;
   absl::StatusOr<BuiltSpec> BuildSpecOf(const store::v1::ContainerRecord& record,
-                                        const store::v1::PodRecord& pod, const Image& image) const;
+                                        const store::v1::PodRecord& pod, const Image& image,
+                                        const std::vector<CdiEdits>& cdi_edits) const;
   // That the container whose PID namespace the record's one joins, if so, is there to be joined.
   absl::Status CheckPidTarget(const store::v1::ContainerRecord& record) const;
   // Makes the cgroup and the gated process of a record and fills in what comes out of it.

@@ -193,7 +193,8 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
 
 absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerRecord& record,
                                                   const store::v1::PodRecord& pod,
-                                                  const Image& image) const {
+                                                  const Image& image,
+                                                  const std::vector<CdiEdits>& cdi_edits) const {
   PodFacts pod_facts;
   pod_facts.id = pod.id();
   pod_facts.hostname = pod.config().hostname();
@@ -215,6 +216,7 @@ absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerReco
     facts.pid_target = target.ok() ? (*target)->id() : namespaces.target_id();
     facts.pid_target_pid = target.ok() ? (*target)->init().pid() : 0;
   }
+  facts.cdi_edits = cdi_edits;
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_resources() = record.resources();
   ASSIGN_OR_RETURN(BuiltSpec built,
@@ -235,7 +237,11 @@ absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
     return absl::NotFoundError(absl::StrCat("pod ", record.pod_id(), " not found"));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
                    node_.images->Resolve(record.image_id()));
-  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, *image));
+  // A container that is there has its devices. An exec in it takes the environment; without the vendor's
+  // file it goes without that.
+  const std::vector<CdiEdits> cdi =
+      node_.cdi->Resolve(CdiDevicesOf(record.config())).value_or(std::vector<CdiEdits>());
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, *image, cdi));
   auto spec = std::make_shared<const BuiltSpec>(std::move(built));
   live_.SetSpec(id, spec);
   return spec;
@@ -356,7 +362,9 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
   RETURN_IF_ERROR(CheckPidTarget(*record));
   RETURN_IF_ERROR(MakeMissingSources(*node_.launcher, record->config(), deadline));
-  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image));
+  absl::StatusOr<std::vector<CdiEdits>> cdi = node_.cdi->Resolve(CdiDevicesOf(record->config()));
+  if (!cdi.ok()) return Annotate(cdi.status(), "CDI_devices");
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image, *cdi));
   spec_phase.Done();
 
   PhaseTimer cgroup_phase(node_.metrics, ContainerPhase::kCgroup);

@@ -75,14 +75,18 @@ absl::StatusOr<std::vector<SpecDevice>> Devices(const std::string& path) {
   return devices;
 }
 
+absl::StatusOr<std::string> ExistingSource(const std::string& path) {
+  char resolved[PATH_MAX];
+  if (realpath(path.c_str(), resolved) == nullptr) return ErrnoStatus("resolve", path);
+  return std::string(resolved);
+}
+
 absl::StatusOr<std::string> ResolveSource(const std::string& path) {
   // As other runtimes do: kubelet leaves it to them to make what a hostPath lacks.
   if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) {
     RETURN_IF_ERROR(MakeDirectories(path, 0755));
   }
-  char resolved[PATH_MAX];
-  if (realpath(path.c_str(), resolved) == nullptr) return ErrnoStatus("resolve", path);
-  return std::string(resolved);
+  return ExistingSource(path);
 }
 
 // The mount's line in mountinfo: its optional fields, before the "-", have shared:N and master:N
@@ -121,6 +125,7 @@ const HostFacts& ThisHost() {
     f->apparmor_default = f->apparmor && CheckAppArmorProfile(kDefaultAppArmorProfile).ok();
     f->apparmor_profile = [](const std::string& name) { return CheckAppArmorProfile(name); };
     f->propagation = PropagationOf;
+    f->existing_source = ExistingSource;
     f->selinux = access("/sys/fs/selinux/enforce", F_OK) == 0;
     f->capability_limit = OwnBoundingSet();
     return f;

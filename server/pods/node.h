@@ -10,6 +10,7 @@
 #include "runtime/host_features.h"
 #include "runtime/keeper_client.h"
 #include "runtime/oom_log.h"
+#include "server/cdi/cdi_registry.h"
 #include "server/config/config.h"
 #include "server/images/image_service.h"
 #include "server/metrics/metrics.h"
@@ -38,6 +39,7 @@ struct Node {
   Timers* timers = nullptr;  // short work only
   HostFeatures features;
   OomLog* oom_log = nullptr;
+  CdiRegistry* cdi = nullptr;
 
   std::string PodDirectory(const std::string& pod) const {
     return absl::StrCat(config->state, "/pods/", pod);

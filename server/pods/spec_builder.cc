@@ -26,8 +26,6 @@ absl::Status RefuseUnsupported(const SpecRequest& request) {
     return UnsupportedField(absl::StrCat(kContextField, ".selinux_options"),
                             "SELinux is not supported");
   }
-  if (request.container.cdi_devices_size() > 0)
-    return UnsupportedField("CDI_devices", "CDI is not supported");
   if (request.container.has_windows()) return UnsupportedField("windows", "this is a Linux node");
   return absl::OkStatus();
 }
@@ -100,6 +98,7 @@ absl::StatusOr<BuiltSpec> BuildSpec(const cri::ContainerConfig& container,
   RETURN_IF_ERROR(AddMounts(request, &built));
   RETURN_IF_ERROR(AddResources(request, &built));
   RETURN_IF_ERROR(AddDevices(request, &built));
+  RETURN_IF_ERROR(AddCdiDevices(request, &built));
   RETURN_IF_ERROR(AddConfinement(request, &built));
   AddAnnotations(request, &built);
   return built;

@@ -17,6 +17,7 @@
 #include "proto/cri/v1/api.pb.h"
 #include "runtime/compiler.h"
 #include "runtime/spec/spec.h"
+#include "server/cdi/cdi_spec.h"
 #include "server/images/image.h"
 
 namespace berth {
@@ -35,11 +36,12 @@ struct PodFacts {
 
 struct ContainerFacts {
   std::string id;
-  std::string cgroup_path;  // CgroupHost::PathFor(parent, …)
-  std::string rootfs;       // shown as root.path; "" is fine for an overlay
-  std::string image_name;   // as the user wrote it, for annotations
-  std::string pid_target;   // the container whose PID namespace this one joins (TARGET)
-  int pid_target_pid = 0;   // for readers of the spec
+  std::string cgroup_path;          // CgroupHost::PathFor(parent, …)
+  std::string rootfs;               // shown as root.path; "" is fine for an overlay
+  std::string image_name;           // as the user wrote it, for annotations
+  std::string pid_target;           // the container whose PID namespace this one joins (TARGET)
+  int pid_target_pid = 0;           // for readers of the spec
+  std::vector<CdiEdits> cdi_edits;  // of CdiDevicesOf(config), in order
 };
 
 // The host's part, replaceable in tests.
@@ -64,6 +66,8 @@ struct HostFacts {
     bool takes = false;  // a shared mount, or a slave of one
   };
   std::function<absl::StatusOr<Propagation>(const std::string& path)> propagation;
+  // The same for a path that nobody makes.
+  std::function<absl::StatusOr<std::string>(const std::string& path)> existing_source;
   bool selinux = false;
   CapabilityMask capability_limit = kAllCapabilities;
 };
@@ -84,6 +88,9 @@ absl::StatusOr<BuiltSpec> BuildSpec(const runtime::v1::ContainerConfig& containe
                                     const runtime::v1::PodSandboxConfig& pod,
                                     const ImageConfig& image, const PodFacts& pod_facts,
                                     const ContainerFacts& container_facts, const HostFacts& host);
+
+// The CDI devices that a container asks for, by field and by annotations `cdi.k8s.io/…`, each once.
+std::vector<std::string> CdiDevicesOf(const runtime::v1::ContainerConfig& config);
 
 // Where a mount with this container_path goes, as the specification has it. InvalidArgument if it is no
 // absolute path below /.

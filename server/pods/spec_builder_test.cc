@@ -56,6 +56,7 @@ class SpecBuilderTest : public testing::Test {
       if (path == "/missing") return absl::NotFoundError("resolve /missing");
       return path == "/link" ? "/target" : path;
     };
+    host_.existing_source = host_.resolve_source;
   }
 
   cri::LinuxContainerSecurityContext* context() {
@@ -437,6 +438,117 @@ TEST_F(SpecBuilderTest, AppArmorProfilesAreTakenFromEitherField) {
   host_.apparmor_default = false;
   context()->set_privileged(false);
   EXPECT_EQ(Try().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+class UserNamespaceSpecTest : public SpecBuilderTest {
+ protected:
+  UserNamespaceSpecTest() {
+    auto* options = pod_.mutable_linux()
+                        ->mutable_security_context()
+                        ->mutable_namespace_options()
+                        ->mutable_userns_options();
+    options->set_mode(cri::POD);
+    Map(options->mutable_uids(), 65536);
+    Map(options->mutable_gids(), 65536);
+  }
+  static void Map(google::protobuf::RepeatedPtrField<cri::IDMapping>* list, uint32_t length) {
+    cri::IDMapping* m = list->Add();
+    m->set_host_id(100000);
+    m->set_length(length);
+  }
+};
+
+TEST_F(UserNamespaceSpecTest, ItHasThePodsMappings) {
+  const Spec spec = Built().spec;
+  ASSERT_NE(spec.Namespace(NamespaceKind::kUser), nullptr);
+  ASSERT_EQ(spec.linux_.uid_mappings.size(), 1u);
+  EXPECT_EQ(spec.linux_.uid_mappings[0].host_id, 100000u);
+  EXPECT_THAT(MountAt(spec, "/dev/pts")->options, Contains("gid=5"));
+}
+
+TEST_F(UserNamespaceSpecTest, TheTtyGroupIsLeftOutWhereItIsNotMapped) {
+  auto* options = pod_.mutable_linux()
+                      ->mutable_security_context()
+                      ->mutable_namespace_options()
+                      ->mutable_userns_options();
+  options->mutable_gids(0)->set_length(1);
+  const Spec spec = Built().spec;
+  EXPECT_THAT(MountAt(spec, "/dev/pts")->options, Not(Contains("gid=5")));
+}
+
+TEST_F(UserNamespaceSpecTest, VolumesKeepTheirMappings) {
+  cri::Mount* m = container_.add_mounts();
+  m->set_host_path("/srv");
+  m->set_container_path("/data");
+  Map(m->mutable_uidmappings(), 10);
+  EXPECT_EQ(Error(), "mounts[0]: gidMappings: missing");
+  Map(m->mutable_gidmappings(), 10);
+  EXPECT_EQ(Built().spec.mounts.back().gid_mappings.at(0).size, 10u);
+  m->mutable_gidmappings(0)->set_length(0);
+  EXPECT_EQ(Error(), "mounts[0]: gidMappings[0].length: is 0");
+}
+
+TEST_F(SpecBuilderTest, MountOptionsAreThoseOfKubernetes) {
+  cri::Mount* m = container_.add_mounts();
+  m->set_host_path("/srv");
+  m->set_container_path("/data");
+  m->add_mount_options("noexec");
+  EXPECT_THAT(Built().spec.mounts.back().options, Contains("noexec"));
+  m->add_mount_options("dev");
+  EXPECT_EQ(Error(), "mounts[0]: mount_options[1]: \"dev\" is none of noexec, nodev, nosuid");
+}
+
+TEST_F(SpecBuilderTest, ImageVolumesAreReadOnlyLayers) {
+  cri::Mount* m = container_.add_mounts();
+  m->set_container_path("/data");
+  m->mutable_image()->set_image("sha256:1");
+  m->set_image_sub_path("./etc//x");
+  const SpecMount mount = Built().spec.mounts.back();
+  EXPECT_EQ(mount.type, "berth.layers");
+  EXPECT_EQ(mount.source, "sha256:1");
+  EXPECT_THAT(mount.options, ElementsAre("ro", "noexec", "berth.subpath=etc/x"));
+  m->set_image_sub_path("../x");
+  EXPECT_EQ(Error(), "mounts[0]: image_sub_path: \"../x\" is no relative path below the image");
+  m->set_image_sub_path("");
+  m->set_host_path("/srv");
+  EXPECT_EQ(Error(), "mounts[0]: host_path: contradicts image");
+  m->clear_image();
+  m->set_image_sub_path("x");
+  EXPECT_EQ(Error(), "mounts[0]: image_sub_path: needs an image");
+}
+
+TEST_F(SpecBuilderTest, CdiEditsReplaceWhatStandsInTheirPlace) {
+  CdiEdits edits;
+  edits.env = {"A=cdi", "B=cdi"};
+  edits.device_nodes.push_back({.path = "/dev/mine", .host_path = "/dev/fuse", .permissions = "r"});
+  edits.device_nodes.push_back({.path = "/dev/said", .type = 'b', .major = 7, .minor = 1});
+  edits.mounts.push_back(
+      {.host_path = "/link", .container_path = "/lib/x", .options = {"ro", "bind"}});
+  edits.additional_gids = {44};
+  facts_.cdi_edits = {edits};
+  container_.add_devices()->set_host_path("/dev/fuse");
+  container_.mutable_devices(0)->set_container_path("/dev/mine");
+  container_.mutable_devices(0)->set_permissions("rw");
+  const Spec spec = Built().spec;
+  EXPECT_THAT(spec.process->env, Contains("A=cdi"));
+  EXPECT_THAT(spec.process->env, Not(Contains("A=image")));
+  EXPECT_THAT(spec.process->user.additional_gids, ElementsAre(44));
+  EXPECT_EQ(spec.mounts.back().source, "/target");
+  ASSERT_EQ(spec.linux_.devices.size(), 2u);
+  EXPECT_EQ(spec.linux_.devices[0].path, "/dev/mine");
+  EXPECT_EQ(spec.linux_.devices[1].major, 7);
+  const std::vector<DeviceRule>& rules = *spec.linux_.resources.devices;
+  EXPECT_EQ(rules.back().major, 7);
+  EXPECT_EQ(rules.back().access, "rwm");
+  facts_.cdi_edits[0].device_nodes[0].host_path = "/dev/none";
+  EXPECT_THAT(Error(), HasSubstr("CDI_devices: device node /dev/mine: /dev/none is no device"));
+}
+
+TEST_F(SpecBuilderTest, CdiDevicesComeByFieldAndByAnnotation) {
+  container_.add_cdi_devices()->set_name("v/c=1");
+  (*container_.mutable_annotations())["cdi.k8s.io/x"] = "v/c=1,v/c=2";
+  (*container_.mutable_annotations())["other"] = "v/c=3";
+  EXPECT_THAT(CdiDevicesOf(container_), ElementsAre("v/c=1", "v/c=2"));
 }
 
 TEST_F(SpecBuilderTest, ExecHasTheContainersProcess) {

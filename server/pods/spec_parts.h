@@ -46,6 +46,8 @@ absl::Status AddMounts(const SpecRequest& request, BuiltSpec* built);
 absl::Status AddResources(const SpecRequest& request, BuiltSpec* built);
 // spec_devices.cc
 absl::Status AddDevices(const SpecRequest& request, BuiltSpec* built);
+// spec_cdi.cc: after devices, mounts and environment, which it may replace.
+absl::Status AddCdiDevices(const SpecRequest& request, BuiltSpec* built);
 // spec_confinement.cc: masked and read-only paths, seccomp, AppArmor.
 absl::Status AddConfinement(const SpecRequest& request, BuiltSpec* built);
 
