@@ -68,6 +68,62 @@ TEST(PlanTest, EveryTruncationIsRefused) {
   }
 }
 
+std::string ErrorOf(const PlanContents& contents) {
+  return std::string(BuildPlan(contents).status().message());
+}
+
+TEST(PlanTest, IdMapsThatAKernelWouldRefuseAreInvalid) {
+  PlanContents c = Sample();
+  c.uid_maps = {{0, 100000, 1000}};
+  EXPECT_EQ(ErrorOf(c), "plan: invalid gid_maps");
+  c.gid_maps = c.uid_maps;
+  EXPECT_TRUE(BuildPlan(c).ok());
+  for (const std::vector<PlanIdMap>& bad :
+       std::vector<std::vector<PlanIdMap>>{{{0, 100000, 0}},
+                                           {{1, 100000, 1}},                     // no root
+                                           {{0, 100000, 10}, {9, 200000, 10}},   // overlap inside
+                                           {{0, 100000, 10}, {10, 100009, 10}},  // ... and outside
+                                           {{0, 0xffffffff, 1}},
+                                           {{0, 0xfffffff0, 0x10}},
+                                           std::vector<PlanIdMap>(200, PlanIdMap{0, 1, 1})}) {
+    c.uid_maps = bad;
+    EXPECT_EQ(ErrorOf(c), "plan: invalid uid_maps");
+  }
+}
+
+TEST(PlanTest, AMountsIdMapMustBeThereAndIsForBinds) {
+  PlanContents c = Sample();
+  c.mounts[1].id_map = 1;
+  EXPECT_EQ(ErrorOf(c), "plan: invalid mounts");
+  c.id_maps = {{{{0, 1, 1}}, {{0, 1, 1}}}};
+  EXPECT_TRUE(BuildPlan(c).ok());
+  c.mounts[0].id_map = 1;  // proc
+  EXPECT_EQ(ErrorOf(c), "plan: invalid mounts");
+  c.mounts[0].id_map = 0;
+  c.id_maps[0].gids.clear();
+  EXPECT_EQ(ErrorOf(c), "plan: invalid id_maps");
+}
+
+TEST(PlanTest, LayersMountsAreBounded) {
+  PlanContents c = Sample();
+  PlanContents::Mount m;
+  m.kind = MountKind::kLayers;
+  m.target = "/image";
+  m.lowers = {"/l/1"};
+  c.mounts.push_back(m);
+  EXPECT_EQ(ErrorOf(c), "plan: invalid mounts");  // overlayfs wants two
+  c.mounts.back().lowers.push_back("/l/2");
+  c.mounts.back().sub_path = "etc";
+  EXPECT_TRUE(BuildPlan(c).ok());
+  c.mounts.back().lowers = std::vector<std::string>(kMaxPlanLowers, "/l");
+  EXPECT_TRUE(BuildPlan(c).ok());
+  for (int i = 0; i < 2; ++i) c.mounts.push_back(c.mounts.back());
+  EXPECT_EQ(ErrorOf(c), "plan: invalid mounts");  // more layers than fit
+  c = Sample();
+  c.mounts[1].sub_path = "etc";
+  EXPECT_EQ(ErrorOf(c), "plan: invalid mounts");
+}
+
 TEST(PlanTest, DamagedBytesNeverReachOutsideTheBuffer) {  // ASan and UBSan judge this one
   const std::string good = BuildPlan(Sample()).value();
   std::mt19937 random(1);
