@@ -44,7 +44,7 @@ bool IsOpaque(int tree) {
 
 // After its sync: a file system that allocates late knows no blocks before.
 absl::Status MeasureLayer(const std::string& tree, LayerInfo* info) {
-  ASSIGN_OR_RETURN(const DiskUsage usage, MeasureDiskUsage(tree));
+  ASSIGN_OR_RETURN(const DiskUsage usage, MeasureDiskUsage(tree, Cancellation()));
   info->disk_bytes = usage.bytes;
   info->inodes = usage.inodes;
   return absl::OkStatus();
