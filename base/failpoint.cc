@@ -1,5 +1,6 @@
 #include "base/failpoint.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/log.h"
 
 namespace berth {
 namespace {
@@ -21,6 +23,7 @@ enum class Action { kError, kCrash, kPause };
 struct Armed {
   Action action;
   int from_pass;
+  int last_pass;
   std::atomic<int> passes{0};
 };
 
@@ -31,7 +34,7 @@ Table* table = nullptr;
 
 absl::Status BadSpecification(absl::string_view part) {
   return absl::InvalidArgumentError(
-      absl::StrCat("failpoint `", part, "`: want NAME=[N*]error|crash|pause"));
+      absl::StrCat("failpoint `", part, "`: want NAME=[N*|N@]error|crash|pause"));
 }
 
 }  // namespace
@@ -43,12 +46,14 @@ absl::Status ArmFailpoints(absl::string_view specification) {
     if (sides.size() != 2 || sides[0].empty()) return BadSpecification(part);
     auto armed = std::make_unique<Armed>();
     armed->from_pass = 1;
+    armed->last_pass = INT_MAX;
     std::string action = sides[1];
-    if (const size_t star = action.find('*'); star != std::string::npos) {
-      if (!absl::SimpleAtoi(action.substr(0, star), &armed->from_pass)) {
+    if (const size_t mark = action.find_first_of("*@"); mark != std::string::npos) {
+      if (!absl::SimpleAtoi(action.substr(0, mark), &armed->from_pass)) {
         return BadSpecification(part);
       }
-      action = action.substr(star + 1);
+      if (action[mark] == '@') armed->last_pass = armed->from_pass;
+      action = action.substr(mark + 1);
     }
     if (action == "error") {
       armed->action = Action::kError;
@@ -71,7 +76,9 @@ absl::Status Failpoint(absl::string_view name) {
   const auto found = table->find(std::string(name));
   if (found == table->end()) return absl::OkStatus();
   Armed& armed = *found->second;
-  if (armed.passes.fetch_add(1) + 1 < armed.from_pass) return absl::OkStatus();
+  const int pass = armed.passes.fetch_add(1) + 1;
+  if (pass < armed.from_pass || pass > armed.last_pass) return absl::OkStatus();
+  LogWarning("failpoint ", name, ": pass ", pass);
   if (armed.action == Action::kCrash) kill(getpid(), SIGKILL);
   if (armed.action == Action::kPause) {
     while (true) pause();

@@ -19,6 +19,14 @@ TEST(FailpointTest, AnArmedPointFailsFromItsPassOn) {
   ASSERT_TRUE(ArmFailpoints("").ok());
 }
 
+TEST(FailpointTest, AnArmedPointMayFailAtOnePassOnly) {
+  ASSERT_TRUE(ArmFailpoints("a=2@error").ok());
+  EXPECT_TRUE(Failpoint("a").ok());
+  EXPECT_FALSE(Failpoint("a").ok());
+  EXPECT_TRUE(Failpoint("a").ok());
+  ASSERT_TRUE(ArmFailpoints("").ok());
+}
+
 TEST(FailpointTest, CrashIsSigkill) {
   EXPECT_EXIT(
       {
@@ -28,7 +36,7 @@ TEST(FailpointTest, CrashIsSigkill) {
 }
 
 TEST(FailpointTest, BadSpecificationsAreRefusedByName) {
-  for (const char* bad : {"a", "=error", "a=explode", "a=x*error"}) {
+  for (const char* bad : {"a", "=error", "a=explode", "a=x*error", "a=@error"}) {
     EXPECT_EQ(ArmFailpoints(bad).code(), absl::StatusCode::kInvalidArgument) << bad;
   }
 }

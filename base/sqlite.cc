@@ -113,7 +113,8 @@ class SqliteConnection {
     RETURN_IF_ERROR(Failpoint("sqlite.commit"));
     RETURN_IF_ERROR(Run("COMMIT", "commit"));
     in_transaction_ = false;
-    return Failpoint("sqlite.committed");
+    Failpoint("sqlite.committed").IgnoreError();  // for crashes: there is no way back
+    return absl::OkStatus();
   }
 
   void Rollback() {
