@@ -5,7 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -195,7 +195,7 @@ absl::StatusOr<ContainerRecordPtr> Store::FindContainer(absl::string_view prefix
 }
 
 int64_t Store::NextCreatedAt() {
-  const int64_t now = absl::GetCurrentTimeNanos();
+  const int64_t now = absl::ToUnixNanos(WallNow());
   MutexLock lock(&mu_);
   issued_created_at_ns_ = std::max(now, issued_created_at_ns_ + 1);
   return issued_created_at_ns_;
@@ -269,62 +269,118 @@ void Store::AddListener(StoreListener* listener) {
   listeners_.push_back(listener);
 }
 
+// What a put of `record` over `old` would be: OK, and the record's revision is set.
+template <typename Record, typename Ptr>
+absl::Status Store::PreparePut(Record* record, const Ptr& old) const {
+  RETURN_IF_ERROR(CheckPut(*record, old));
+  if (old == nullptr) {
+    RETURN_IF_ERROR(CheckNew(record->created_at_ns()));
+  } else if (record->revision() != 0 && record->revision() != old->revision()) {
+    return absl::AbortedError(absl::StrCat("it changed meanwhile, from revision ",
+                                           record->revision(), " to ", old->revision()));
+  }
+  record->set_revision(old == nullptr ? 1 : old->revision() + 1);
+  return absl::OkStatus();
+}
+
 absl::Status Store::PutPod(PodRecord record, Durability durability) {
   const PodId id(record.id());
   const std::string context = absl::StrCat("put pod sandbox ", record.id());
-  const PodRecordPtr old = Pod(id);
-  RETURN_IF_ERROR_WITH(CheckPut(record, old), context);
-  if (old == nullptr) RETURN_IF_ERROR_WITH(CheckNew(record.created_at_ns()), context);
-  record.set_revision(old == nullptr ? 1 : old->revision() + 1);
-  const auto shared = std::make_shared<const PodRecord>(std::move(record));
-  const std::string bytes = shared->SerializeAsString();
+  std::shared_ptr<const PodRecord> shared;
+  absl::Status legal;
+  const auto publish = [&] {
+    Publish(shared);
+    LogIgnored(copies_.Write(*shared), "copy the record of pod sandbox", id.str());
+  };
   const absl::Status status = Commit(
       durability,
       [&](Transaction* tx) -> absl::Status {
+        // No other put comes before the transaction's end.
+        const PodRecordPtr old = Pod(id);
+        legal = PreparePut(&record, old);
+        RETURN_IF_ERROR(legal);
+        shared = std::make_shared<const PodRecord>(record);
         RETURN_IF_ERROR(Failpoint("store.put_pod"));
         const RecordTable table = RecordTable::Pods();
+        const std::string bytes = shared->SerializeAsString();
         return old == nullptr ? table.Add(tx, shared->created_at_ns(), id.str(), bytes)
                               : table.Put(tx, shared->created_at_ns(), id.str(), bytes);
       },
-      [&] { Publish(shared); });
+      publish);
+  RETURN_IF_ERROR_WITH(legal, context);
   if (!status.ok()) {
-    if (!IsFact(*shared)) return Annotate(status, context);
+    if (!IsFact(record)) return Annotate(status, context);
+    if (shared == nullptr) {
+      RETURN_IF_ERROR_WITH(PreparePut(&record, Pod(id)), context);
+      shared = std::make_shared<const PodRecord>(record);
+    }
     LogIgnored(status, "put pod sandbox", id.str());
-    Publish(shared);
+    publish();
     MutexLock lock(&mu_);
     stale_pods_[shared->created_at_ns()] = {id, ++stale_mark_};
   }
-  LogIgnored(copies_.Write(*shared), "copy the record of pod sandbox", id.str());
   return absl::OkStatus();
 }
 
 absl::Status Store::PutContainer(ContainerRecord record, Durability durability) {
   const ContainerId id(record.id());
   const std::string context = absl::StrCat("put container ", record.id());
-  const ContainerRecordPtr old = Container(id);
-  RETURN_IF_ERROR_WITH(CheckPut(record, old), context);
-  if (old == nullptr) RETURN_IF_ERROR_WITH(CheckNew(record.created_at_ns()), context);
-  record.set_revision(old == nullptr ? 1 : old->revision() + 1);
-  const auto shared = std::make_shared<const ContainerRecord>(std::move(record));
-  const std::string bytes = shared->SerializeAsString();
+  std::shared_ptr<const ContainerRecord> shared;
+  absl::Status legal;
+  const auto publish = [&] {
+    Publish(shared);
+    LogIgnored(copies_.Write(*shared), "copy the record of container", id.str());
+  };
   const absl::Status status = Commit(
       durability,
       [&](Transaction* tx) -> absl::Status {
+        const ContainerRecordPtr old = Container(id);
+        legal = PreparePut(&record, old);
+        RETURN_IF_ERROR(legal);
+        shared = std::make_shared<const ContainerRecord>(record);
         RETURN_IF_ERROR(Failpoint("store.put_container"));
         const RecordTable table = RecordTable::Containers();
+        const std::string bytes = shared->SerializeAsString();
         return old == nullptr ? table.Add(tx, shared->created_at_ns(), id.str(), bytes)
                               : table.Put(tx, shared->created_at_ns(), id.str(), bytes);
       },
-      [&] { Publish(shared); });
+      publish);
+  RETURN_IF_ERROR_WITH(legal, context);
   if (!status.ok()) {
-    if (!IsFact(*shared)) return Annotate(status, context);
+    if (!IsFact(record)) return Annotate(status, context);
+    if (shared == nullptr) {
+      RETURN_IF_ERROR_WITH(PreparePut(&record, Container(id)), context);
+      shared = std::make_shared<const ContainerRecord>(record);
+    }
     LogIgnored(status, "put container", id.str());
-    Publish(shared);
+    publish();
     MutexLock lock(&mu_);
     stale_containers_[shared->created_at_ns()] = {id, ++stale_mark_};
   }
-  LogIgnored(copies_.Write(*shared), "copy the record of container", id.str());
   return absl::OkStatus();
+}
+
+absl::Status Store::UpdatePod(const PodId& id, absl::FunctionRef<bool(PodRecord*)> change) {
+  while (true) {
+    const PodRecordPtr old = Pod(id);
+    if (old == nullptr) return absl::OkStatus();
+    PodRecord record = *old;
+    if (!change(&record)) return absl::OkStatus();
+    const absl::Status status = PutPod(std::move(record), Durability::kNormal);
+    if (!absl::IsAborted(status)) return status;
+  }
+}
+
+absl::Status Store::UpdateContainer(const ContainerId& id,
+                                    absl::FunctionRef<bool(ContainerRecord*)> change) {
+  while (true) {
+    const ContainerRecordPtr old = Container(id);
+    if (old == nullptr) return absl::OkStatus();
+    ContainerRecord record = *old;
+    if (!change(&record)) return absl::OkStatus();
+    const absl::Status status = PutContainer(std::move(record), Durability::kNormal);
+    if (!absl::IsAborted(status)) return status;
+  }
 }
 
 // ---- Removals
@@ -341,9 +397,12 @@ absl::Status Store::RemovePod(const PodId& id, Durability durability) {
         absl::StrCat(context, ": container ", container->id()));
   }
   const auto publish = [&] {
-    MutexLock lock(&mu_);
-    for (const ContainerRecordPtr& container : containers) Drop(container);
-    Drop(pod);
+    {
+      MutexLock lock(&mu_);
+      for (const ContainerRecordPtr& container : containers) Drop(container);
+      Drop(pod);
+    }
+    LogIgnored(copies_.RemovePod(id), "remove the copy of pod sandbox", id.str());
   };
   const int64_t last =
       containers.empty() ? pod->created_at_ns() : containers.back()->created_at_ns();
@@ -367,7 +426,6 @@ absl::Status Store::RemovePod(const PodId& id, Durability durability) {
       stale_containers_[container->created_at_ns()] = {ContainerId(container->id()), ++stale_mark_};
     }
   }
-  LogIgnored(copies_.RemovePod(id), "remove the copy of pod sandbox", id.str());
   return absl::OkStatus();
 }
 
@@ -378,8 +436,12 @@ absl::Status Store::RemoveContainer(const ContainerId& id, Durability durability
       CheckContainerTransition(container->state(), store::v1::CONTAINER_STATE_UNSPECIFIED),
       absl::StrCat("remove container ", id.str()));
   const auto publish = [&] {
-    MutexLock lock(&mu_);
-    Drop(container);
+    {
+      MutexLock lock(&mu_);
+      Drop(container);
+    }
+    LogIgnored(copies_.RemoveContainer(PodId(container->pod_id()), id),
+               "remove the copy of container", id.str());
   };
   const absl::Status status = Commit(
       durability,
@@ -395,8 +457,6 @@ absl::Status Store::RemoveContainer(const ContainerId& id, Durability durability
     MutexLock lock(&mu_);
     stale_containers_[container->created_at_ns()] = {id, ++stale_mark_};
   }
-  LogIgnored(copies_.RemoveContainer(PodId(container->pod_id()), id),
-             "remove the copy of container", id.str());
   return absl::OkStatus();
 }
 

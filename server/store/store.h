@@ -11,9 +11,9 @@
 //   PodRecordPtr seen = store->Pod(PodId(pod.id()));  // or null
 //
 // Order of a put: the transition is checked, the database commits, memory shows it, the copy is
-// written. A crash before the commit leaves the old record, a crash after it the new one; the next
-// Open mends the copy. Of one object one put should be under way at a time (the flows see to that);
-// puts of different objects may come from any thread.
+// written; then the next put begins. A crash before the commit leaves the old record, a crash after it the new one; the next
+// Open mends the copy. Puts may come from any thread. One that was made from a record that another put
+// has replaced meanwhile is Aborted: the record's revision tells.
 //
 // A full disk. What reports a fact (a pod NOTREADY, a container EXITED or UNKNOWN) and what removes
 // always succeeds once its transition is legal: memory and the copy show it, the error is logged
@@ -96,9 +96,16 @@ class Store {
 
   // Adds or replaces. InvalidArgument: an id that is not 64 hex digits, or a created_at that does
   // not come from NextCreatedAt or changes; FailedPrecondition: an illegal transition, or the
-  // container's pod is not there or changes. The record's revision is set here.
+  // container's pod is not there or changes; Aborted: the record has a revision (it was read here), and
+  // the store has another one by now. A revision of 0 replaces whatever is there. The new revision is
+  // set here.
   absl::Status PutPod(store::v1::PodRecord record, Durability durability);
   absl::Status PutContainer(store::v1::ContainerRecord record, Durability durability);
+  // Reads the record, lets `change` change it and puts it (kNormal), again if another put came in
+  // between. OK without a put if there is no such record or `change` returns false.
+  absl::Status UpdatePod(const PodId& id, absl::FunctionRef<bool(store::v1::PodRecord*)> change);
+  absl::Status UpdateContainer(const ContainerId& id,
+                               absl::FunctionRef<bool(store::v1::ContainerRecord*)> change);
 
   // Removes the pod, and with it, in the same commit, the containers that it still has.
   // FailedPrecondition if it is READY or one of them RUNNING; OK if it is not there.
@@ -138,6 +145,8 @@ class Store {
   absl::Status CheckPut(const store::v1::PodRecord& record, const PodRecordPtr& old) const;
   absl::Status CheckPut(const store::v1::ContainerRecord& record,
                         const ContainerRecordPtr& old) const;
+  template <typename Record, typename Ptr>
+  absl::Status PreparePut(Record* record, const Ptr& old) const;
   void Publish(PodRecordPtr record);
   void Publish(ContainerRecordPtr record);
   // What a removal takes out of memory.

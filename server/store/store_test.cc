@@ -172,6 +172,52 @@ TEST_F(StoreTest, IllegalPutsChangeNothing) {
   EXPECT_EQ(store_->Pods().size(), 1u);
 }
 
+TEST_F(StoreTest, APutOfARecordThatWasReplacedMeanwhileIsAborted) {
+  Open();
+  const PodId id(AddPod().id());
+  PodRecord first = *store_->Pod(id), second = *store_->Pod(id);
+  first.set_state_reason("first");
+  ASSERT_TRUE(store_->PutPod(first, Durability::kNormal).ok());
+  second.set_state_reason("second");
+  EXPECT_EQ(store_->PutPod(second, Durability::kNormal).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(store_->Pod(id)->state_reason(), "first");
+  EXPECT_EQ(store_->Pod(id)->revision(), 2u);
+}
+
+TEST_F(StoreTest, NoUpdateIsLostAmongOthers) {
+  Open();
+  const ContainerId id(AddContainer(AddPod(), CONTAINER_STATE_RUNNING).id());
+  std::vector<std::thread> threads;
+  threads.reserve(4);
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 25; ++round) {
+        EXPECT_TRUE(store_
+                        ->UpdateContainer(id,
+                                          [](ContainerRecord* record) {
+                                            record->set_attempt(record->attempt() + 1);
+                                            return true;
+                                          })
+                        .ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(store_->Container(id)->attempt(), 100u);
+  // An end is not undone by an update that was made from the running record.
+  ASSERT_TRUE(store_
+                  ->UpdateContainer(id,
+                                    [](ContainerRecord* record) {
+                                      record->set_state(CONTAINER_STATE_EXITED);
+                                      return true;
+                                    })
+                  .ok());
+  EXPECT_TRUE(store_->UpdateContainer(id, [](ContainerRecord*) { return false; }).ok());
+  EXPECT_EQ(store_->Container(id)->state(), CONTAINER_STATE_EXITED);
+  EXPECT_TRUE(
+      store_->UpdateContainer(NewContainerId(), [](ContainerRecord*) { return true; }).ok());
+}
+
 TEST_F(StoreTest, RemovingAPodTakesItsContainersAndCopies) {
   Open();
   PodRecord pod = AddPod();
