@@ -25,7 +25,8 @@ absl::Time SteadyNow();
 inline absl::Time ToSteady(absl::Time wall) { return SteadyNow() + (wall - WallNow()); }
 
 // For tests: from now on the wall clock is off by the nanoseconds in the first eight bytes of the file
-// (int64, host order), which may be changed at any time. Before there are threads.
+// (int64, host order), which may be changed at any time. Before there are threads. Deadlines of calls stay
+// what they are, by absl::Now(): give timers and kill times what comes from WallNow().
 absl::Status ShareWallClockOffset(const std::string& path);
 
 }  // namespace berth

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/lock_file.h"
 #include "base/log.h"
@@ -18,6 +19,7 @@
 #include "base/status.h"
 #include "runtime/apparmor.h"
 #include "runtime/cgroup_systemd.h"
+#include "server/cri/blocking_pool.h"
 #include "server/cri/server.h"
 #include "server/events/event_hub.h"
 #include "server/image_handler.h"
@@ -60,6 +62,11 @@ void RaiseDescriptorLimit() {
 // In the order of their opening: the later lie on the earlier, and go first.
 struct Daemon::Parts : public KeeperObserver {
   explicit Parts(const Config& given) : config(given) {}
+  ~Parts() override {
+    // What is deferred uses what was opened later.
+    if (events != nullptr) events->Stop();
+    background.reset();
+  }
 
   absl::Status OpenStorage();
   absl::Status OpenRuntime();
@@ -71,7 +78,7 @@ struct Daemon::Parts : public KeeperObserver {
   }
   void OnKeeperDeath(const PodId& pod) override {
     // On another thread: this one hears all keepers, and a kill may take seconds.
-    events->At(absl::Now(), [this, pod] { sandboxes->OnKeeperDeath(pod); });
+    events->At(WallNow(), [this, pod] { sandboxes->OnKeeperDeath(pod); });
   }
   StateCounts CountStates() const;
 
@@ -97,6 +104,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<Statistics> statistics;
   std::unique_ptr<Containers> containers;
   std::unique_ptr<Sandboxes> sandboxes;
+  std::unique_ptr<BlockingPool> background;  // what the events set off: it may wait for kills
   std::unique_ptr<Timers> events;
   std::unique_ptr<Keepers> keepers;
   std::unique_ptr<ContainerStreams> streams;
@@ -140,7 +148,7 @@ absl::Status Daemon::Parts::OpenStorage() {
                                                          .unpacker = unpacker,
                                                          .background =
                                                              [this](std::function<void()> work) {
-                                                               deletions->At(absl::Now(),
+                                                               deletions->At(WallNow(),
                                                                              std::move(work));
                                                              },
                                                          .adopt = report.rebuilt}));
@@ -187,7 +195,9 @@ absl::Status Daemon::Parts::OpenRuntime() {
     }
   }
   ASSIGN_OR_RETURN(launcher, KeeperLauncher::Make(keeper, std::move(keepers_cgroups)));
-  events = std::make_unique<Timers>();
+  background = std::make_unique<BlockingPool>(BlockingPoolOptions());
+  events =
+      std::make_unique<Timers>([this](Timers::Work work) { background->Run(std::move(work)); });
   node.store = store.get();
   node.images = images.get();
   node.snapshotter = &overlay->snapshots();
@@ -296,8 +306,8 @@ bool Daemon::Stop() {
   if (!parts_->server->Shutdown(absl::Now() + kShutdownPatience)) return false;
   // What is deferred uses the keepers, which go before it. An exit that is dropped here stays in its
   // record and is found at the next start.
-  parts_->sandboxes->StopUndos();
   parts_->events->Stop();
+  if (!parts_->background->WaitIdle(absl::Now() + kShutdownPatience)) return false;
   if (absl::Status status = parts_->database->Checkpoint(); !status.ok()) {
     LogWarning("state.db: ", status.message(), ", ignoring");
   }

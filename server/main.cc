@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -88,6 +89,13 @@ int Main(int argc, char** argv) {
       return kUsageError;
     }
     LogWarning("failpoints are armed: ", failpoints);
+  }
+  if (const char* offset = getenv("BERTH_WALL_CLOCK_OFFSET"); offset != nullptr) {
+    if (absl::Status shared = ShareWallClockOffset(offset); !shared.ok()) {
+      fprintf(stderr, "berthd: %s\n", std::string(shared.message()).c_str());
+      return kUsageError;
+    }
+    LogWarning("the wall clock is off by what ", offset, " says");
   }
   return Serve(line->config);
 }

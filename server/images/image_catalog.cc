@@ -190,6 +190,7 @@ absl::Status ImageCatalog::Add(FetchedImage fetched, const std::vector<std::stri
     RETURN_IF_ERROR(
         records_.Put(ImageRecord{id, fetched.manifest.digest, image.size, image.layers}, names));
     std::move(undo).Cancel();
+    Failpoint("images.commit.done").IgnoreError();  // for crashes: there is no way back
     losers = lookup_.Put(std::move(image), names);
   }
   // For a rebuild only: the later sidecar would win anyway, unless this image is removed first.

@@ -66,6 +66,7 @@ absl::StatusOr<FetchedBlob> FetchConfig(const FetchContext& context, RegistrySes
   absl::Status status;
   do {
     config.bytes.clear();
+    RETURN_IF_ERROR(Failpoint("images.pull.config"));
     status = session->FetchBlob(descriptor.digest, descriptor.size, [&](absl::string_view data) {
       config.bytes.append(data.data(), data.size());
       return absl::OkStatus();

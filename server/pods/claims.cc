@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/clock.h"
 
 namespace berth {
 
@@ -32,13 +33,11 @@ absl::StatusOr<std::string> Claims::Run(const std::string& name, const std::stri
         break;
       }
       const std::shared_ptr<InFlight> flight = slot;
-      const bool equal = flight->fingerprint == fingerprint;
+      const bool equal = flight->fingerprint.has_value() && *flight->fingerprint == fingerprint;
       if (!equal) flight->creation.superseded_.store(true, std::memory_order_release);
-      if (equal) ++flight->joined;
       while (!flight->done && !caller.cancelled() && absl::Now() < caller.deadline()) {
         done_.WaitWithDeadline(&mu_, caller.deadline());
       }
-      if (equal) --flight->joined;
       if (!flight->done) {
         return absl::DeadlineExceededError(
             absl::StrCat(name, ": an equal request is still in progress"));
@@ -69,18 +68,26 @@ absl::StatusOr<std::string> Claims::Own(const std::string& name, std::shared_ptr
     timers_->Cancel(found->second);
     unclaimed_.erase(found);
   }
-  if (caller.cancelled() && flight->joined == 0) LeaveUnclaimed(name, *outcome);
+  // One that joined and is still there takes it back at once.
+  if (caller.cancelled()) LeaveUnclaimed(name, *outcome);
   return outcome;
 }
 
 void Claims::LeaveUnclaimed(const std::string& name, const std::string& id) {
-  unclaimed_[name] = timers_->At(absl::Now() + unclaimed_life_, [this, name, id] {
+  unclaimed_[name] = timers_->At(WallNow() + unclaimed_life_, [this, name, id] {
+    const auto undoing = std::make_shared<InFlight>();
     {
       MutexLock lock(&mu_);
       // A request that came while this was on its way to run has claimed it.
       if (unclaimed_.erase(name) == 0 || in_flight_.contains(name)) return;
+      // Whoever wants the name meanwhile waits for the undo: no request is equal to it.
+      in_flight_[name] = undoing;
     }
     undo_(id);
+    MutexLock lock(&mu_);
+    undoing->done = true;
+    in_flight_.erase(name);
+    done_.SignalAll();
   });
 }
 

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -52,9 +53,8 @@ class Claims {
 
  private:
   struct InFlight {
-    std::string fingerprint;
+    std::optional<std::string> fingerprint;  // none: the undo of what nobody claimed
     Creation creation;
-    int joined = 0;  // callers that wait for the outcome
     bool done = false;
     absl::StatusOr<std::string> outcome = absl::UnknownError("in progress");
   };

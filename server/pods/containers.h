@@ -15,6 +15,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,10 @@
 #include "absl/time/time.h"
 #include "server/cri/api.h"
 #include "server/cri/call_context.h"
+#include "server/pods/admissions.h"
 #include "server/pods/claims.h"
 #include "server/pods/keepers.h"
+#include "server/pods/leftovers.h"
 #include "server/pods/live_containers.h"
 #include "server/pods/node.h"
 #include "server/pods/operations.h"
@@ -66,16 +69,25 @@ class Containers {
   // Its halves, for a pod that removes the records of all its containers in one commit: what lies
   // before the commit (the container has ended), and what lies after it.
   absl::Status TakeDown(const store::v1::ContainerRecord& record, absl::Time deadline);
-  absl::Status Discard(const store::v1::ContainerRecord& record);
+  void Discard(const store::v1::ContainerRecord& record);
+  // Between its halves no other operation on the container begins.
+  absl::StatusOr<Operations::Operation> BeginRemoval(const ContainerId& id, absl::Time deadline) {
+    return operations_.Begin(id.str(), "remove", deadline);
+  }
 
   // An exit as a keeper reported it: recorded, and the keeper forgets it. Not for the watcher alone:
   // recovery brings what it finds in exit records.
   void OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit);
   // Its process is gone and nobody knows how it ended: EXITED, 255, Unknown.
-  void MarkLost(const ContainerRecordPtr& record, const std::string& message);
+  // One that doesn't run stays as it is.
+  void MarkLost(const ContainerId& id, const std::string& message);
   // Removes the cgroup of a container and the note of it.
   absl::Status RemoveCgroup(const std::string& pod, const std::string& container,
                             const std::string& cgroup_path, absl::Time deadline);
+  // Of everything in the pod that a note names, but for those in `kept`; all are killed before the first is
+  // waited for. The first failure, after trying each: its note stays, so what the notes are in goes later.
+  absl::Status RemoveNotedCgroups(const std::string& pod, const std::set<std::string>& kept,
+                                  absl::Time deadline);
 
   // The plan of another process in a running container.
   absl::StatusOr<std::string> CompileExec(const store::v1::ContainerRecord& record,
@@ -91,9 +103,11 @@ class Containers {
   bool Removing(const ContainerId& id) { return operations_.IsInFlight(id.str(), "remove"); }
 
   LiveContainers& live() { return live_; }
+  Admissions& admissions() { return admissions_; }
+  Leftovers& leftovers() { return leftovers_; }
 
  private:
-  absl::StatusOr<std::string> Make(const Creation& creation, const PodRecordPtr& pod,
+  absl::StatusOr<std::string> Make(const Creation& creation, const PodId& pod,
                                    const cri::CreateContainerRequest& request);
   // Null if the name is free.
   absl::StatusOr<ContainerRecordPtr> Existing(const store::v1::PodRecord& pod,
@@ -121,8 +135,10 @@ class Containers {
   // OK: the program runs. What it returns otherwise has been recorded if it is final.
   absl::Status OpenGate(const ContainerRecordPtr& record, absl::Time deadline);
   void ShowLimits(const store::v1::ContainerRecord& record, CgroupResources limits);
-  void RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit);
+  void RecordExit(const ContainerId& id, const ExitRecord& exit);
   void ForgetInKeeper(const PodId& pod, const ContainerId& id);
+  // The undo of MakeCgroup.
+  void DropCgroup(const store::v1::ContainerRecord& record);
   // A CREATED container. False: it has been started meanwhile.
   absl::StatusOr<bool> StopGated(const store::v1::ContainerRecord& record, absl::Time deadline);
   void SendStopSignal(const store::v1::ContainerRecord& record);
@@ -138,6 +154,8 @@ class Containers {
   Keepers* keepers_ = nullptr;
   Claims claims_;
   Operations operations_;
+  Admissions admissions_;
+  Leftovers leftovers_;
   LiveContainers live_;
 };
 

@@ -63,6 +63,7 @@ absl::Status MakeMissingSources(const KeeperLauncher& launcher, const cri::Conta
     }
   }
   if (paths.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(Failpoint("containers.create.source"));
   RETURN_IF_ERROR_WITH(PathProcess(launcher.binary())
                            .MakeMissing(paths, std::min(deadline, absl::Now() + kVolumePatience)),
                        "config.mounts");
@@ -95,7 +96,7 @@ absl::StatusOr<ContainerId> Containers::Create(const CallContext& context,
       claims_.Run(
           absl::StrCat("container ", pod->id(), "/", metadata.name(), "/", metadata.attempt()),
           Fingerprint(request.config()), context,
-          [&](const Creation& creation) { return Make(creation, pod, request); }));
+          [&](const Creation& creation) { return Make(creation, PodId(pod->id()), request); }));
   return ContainerId(std::move(id));
 }
 
@@ -118,9 +119,13 @@ absl::StatusOr<ContainerRecordPtr> Containers::Existing(const store::v1::PodReco
   return nullptr;
 }
 
-absl::StatusOr<std::string> Containers::Make(const Creation& creation, const PodRecordPtr& pod,
+absl::StatusOr<std::string> Containers::Make(const Creation& creation, const PodId& pod_id,
                                              const cri::CreateContainerRequest& request) {
   const cri::ContainerConfig& config = request.config();
+  // Left when this returns, after all undo.
+  ASSIGN_OR_RETURN(const Admissions::Admission admission, admissions_.Enter(pod_id));
+  const PodRecordPtr pod = node_.store->Pod(pod_id);
+  if (pod == nullptr) return absl::NotFoundError(absl::StrCat("pod ", pod_id.str(), " not found"));
   ASSIGN_OR_RETURN(const ContainerRecordPtr existing, Existing(*pod, config));
   if (existing != nullptr) return existing->id();
   if (pod->state() != store::v1::POD_STATE_READY) {
@@ -160,26 +165,28 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
                    node_.snapshotter->Prepare(snapshot, image->layers,
                                               {.uid = maps.root_uid(), .gid = maps.root_gid()}));
   absl::Cleanup remove_snapshot = [this, &snapshot] {
-    if (absl::Status status = node_.snapshotter->Remove(snapshot); !status.ok()) {
-      LogWarning("undo of a creation: remove snapshot ", snapshot.str(), ": ", status.message(),
-                 ", ignoring");
-    }
+    leftovers_.RemoveOrRetry(absl::StrCat("snapshot ", snapshot.str()),
+                             [this, snapshot] { return node_.snapshotter->Remove(snapshot); });
   };
   record.set_snapshot_id(snapshot.str());
-  absl::Cleanup remove_volumes = [this, &record] { (void)RemoveVolumes(record); };
+  absl::Cleanup remove_volumes = [this, &record] {
+    leftovers_.RemoveOrRetry(absl::StrCat("volumes of container ", record.id()),
+                             [this, record] { return RemoveVolumes(record); });
+  };
   RETURN_IF_ERROR(MakeVolumes(record));
   snapshot_phase.Done();
 
   RETURN_IF_ERROR(creation.Check());
+  RETURN_IF_ERROR(admission.Check());
   RETURN_IF_ERROR(MakeProcess(&record, *pod, *image, absl::Now() + kProcessDeadline));
   absl::Cleanup remove_process = [this, &record, &id] {
     ForgetInKeeper(PodId(record.pod_id()), id);
-    (void)RemoveCgroup(record.pod_id(), record.id(), record.cgroup_path(),
-                       absl::Now() + absl::Seconds(10));
+    DropCgroup(record);
     live_.Erase(id);
   };
 
   RETURN_IF_ERROR(creation.Check());
+  RETURN_IF_ERROR(admission.Check());
   PhaseTimer store_phase(node_.metrics, ContainerPhase::kStore);
   RETURN_IF_ERROR(Failpoint("containers.create.commit"));
   record.set_created_at_ns(node_.store->NextCreatedAt());
@@ -296,13 +303,11 @@ std::vector<std::string> Containers::SnapshotsOf(const store::v1::ContainerRecor
 absl::StatusOr<std::unique_ptr<CgroupHold>> Containers::MakeCgroup(
     const store::v1::ContainerRecord& record, const CgroupResources& limits) {
   const std::string intents = node_.CgroupIntents(record.pod_id());
+  RETURN_IF_ERROR(Failpoint("containers.create.note"));
   RETURN_IF_ERROR(MakeDirectories(intents, 0700));
   const std::string intent = absl::StrCat(intents, "/", record.id());
   RETURN_IF_ERROR(WriteFileAtomically(intent, record.cgroup_path(), 0600));
-  absl::Cleanup undo = [this, &record] {
-    (void)RemoveCgroup(record.pod_id(), record.id(), record.cgroup_path(),
-                       absl::Now() + absl::Seconds(10));
-  };
+  absl::Cleanup undo = [this, &record] { DropCgroup(record); };
   RETURN_IF_ERROR(Failpoint("containers.create.cgroup"));
   ASSIGN_OR_RETURN_WITH(std::unique_ptr<CgroupHold> hold,
                         node_.cgroups->CreateHeld(record.cgroup_path()), "cgroup");
@@ -317,6 +322,42 @@ absl::Status Containers::RemoveCgroup(const std::string& pod, const std::string&
   RETURN_IF_ERROR(node_.cgroups->Kill(cgroup_path, deadline));
   RETURN_IF_ERROR(node_.cgroups->Remove(cgroup_path));
   return RemoveTree(absl::StrCat(node_.CgroupIntents(pod), "/", container));
+}
+
+void Containers::DropCgroup(const store::v1::ContainerRecord& record) {
+  const auto remove = [this, pod = record.pod_id(), id = record.id(), path = record.cgroup_path()] {
+    return RemoveCgroup(pod, id, path, absl::Now() + absl::Seconds(10));
+  };
+  const std::string what = absl::StrCat("cgroup ", record.cgroup_path());
+  if (node_.store->Container(ContainerId(record.id())) == nullptr) {
+    leftovers_.RemoveOrRetry(what, remove);
+    return;
+  }
+  // Not later: its next process may be in there by then.
+  if (absl::Status status = remove(); !status.ok()) {
+    LogWarning("take away ", what, ": ", status.message(), ", ignoring: its removal does it");
+  }
+}
+
+absl::Status Containers::RemoveNotedCgroups(const std::string& pod,
+                                            const std::set<std::string>& kept,
+                                            absl::Time deadline) {
+  const auto names = ListDirectory(node_.CgroupIntents(pod));
+  if (absl::IsNotFound(names.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(names.status());
+  std::vector<std::pair<std::string, std::string>> paths;  // by name
+  for (const std::string& name : *names) {
+    if (kept.contains(name)) continue;
+    const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(pod), "/", name), 4096);
+    if (!path.ok() || path->empty()) continue;
+    node_.cgroups->SendKill(*path).IgnoreError();  // and again below
+    paths.emplace_back(name, *path);
+  }
+  absl::Status first;
+  for (const auto& [name, path] : paths) {
+    first.Update(Annotate(RemoveCgroup(pod, name, path, deadline), absl::StrCat("cgroup ", path)));
+  }
+  return first;
 }
 
 absl::Status Containers::CheckPidTarget(const store::v1::ContainerRecord& record) const {
@@ -371,10 +412,7 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   ASSIGN_OR_RETURN(const std::unique_ptr<CgroupHold> hold,
                    MakeCgroup(*record, built.spec.linux_.resources));
   cgroup_phase.Done();
-  absl::Cleanup undo_cgroup = [this, record] {
-    (void)RemoveCgroup(record->pod_id(), record->id(), record->cgroup_path(),
-                       absl::Now() + absl::Seconds(10));
-  };
+  absl::Cleanup undo_cgroup = [this, record] { DropCgroup(*record); };
 
   PhaseTimer plan_phase(node_.metrics, ContainerPhase::kPlan);
   ASSIGN_OR_RETURN(OverlayMount mount,
@@ -402,6 +440,7 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   if (!made.ok()) return ExplainDeath(*record, made.status());
   const CreatedContainer created = *std::move(made);
   create_phase.Done();
+  RETURN_IF_ERROR(Failpoint("containers.create.made"));
   std::move(undo_cgroup).Cancel();
 
   record->mutable_init()->set_pid(created.pid);

@@ -4,11 +4,16 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/clock.h"
 
 namespace berth {
 void LiveContainers::SetGated(const ContainerId& id, bool gated) {
   MutexLock lock(&mu_);
-  live_[id].gated = gated;
+  if (gated) {
+    live_[id].gated = true;
+  } else if (const auto found = live_.find(id); found != live_.end()) {
+    found->second.gated = false;
+  }
 }
 
 bool LiveContainers::Gated(const ContainerId& id) const {
@@ -26,9 +31,10 @@ void LiveContainers::BeginStart(const ContainerId& id) {
 
 std::optional<ExitRecord> LiveContainers::EndStart(const ContainerId& id) {
   MutexLock lock(&mu_);
-  Live& live = live_[id];
-  live.starting = false;
-  return std::exchange(live.held_exit, std::nullopt);
+  const auto found = live_.find(id);
+  if (found == live_.end()) return std::nullopt;
+  found->second.starting = false;
+  return std::exchange(found->second.held_exit, std::nullopt);
 }
 
 bool LiveContainers::HoldExit(const ContainerId& id, const ExitRecord& record) {
@@ -50,10 +56,11 @@ void LiveContainers::NotifyEnd(const ContainerId& id) {
 
 absl::Time LiveContainers::ShrinkKillTime(const ContainerId& id, absl::Time kill_at) {
   MutexLock lock(&mu_);
-  Live& live = live_[id];
-  live.kill_at = std::min(live.kill_at, kill_at);
-  Changed();
-  return live.kill_at;
+  if (const absl::Time at = ToSteady(kill_at); at < KillTime(id)) {
+    live_[id].kill_at = at;
+    Changed();
+  }
+  return WallNow() + (KillTime(id) - SteadyNow());
 }
 
 bool LiveContainers::TakePursuit(const ContainerId& id) {
@@ -71,6 +78,7 @@ bool LiveContainers::WaitUntilKillTime(const ContainerId& id, absl::Time until,
       Changed();
     });
   }
+  const absl::Time end = SteadyNow() + (until - absl::Now());  // a deadline of a call
   while (true) {
     uint64_t seen;
     {
@@ -80,14 +88,15 @@ bool LiveContainers::WaitUntilKillTime(const ContainerId& id, absl::Time until,
     if (ended()) return true;
     MutexLock lock(&mu_);
     while (changes_ == seen) {
-      const absl::Time next = std::min(until, KillTime(id));
-      if (absl::Now() >= next || (caller != nullptr && caller->cancelled())) return false;
-      changed_.WaitWithDeadline(&mu_, next);
+      const absl::Duration left = std::min(end, KillTime(id)) - SteadyNow();
+      if (left <= absl::ZeroDuration() || (caller != nullptr && caller->cancelled())) return false;
+      changed_.WaitWithDeadline(&mu_, absl::Now() + left);
     }
   }
 }
 
 bool LiveContainers::WaitForEnd(absl::Time until, const std::function<bool()>& ended) {
+  const absl::Time end = SteadyNow() + (until - absl::Now());  // a deadline of a call
   while (true) {
     uint64_t seen;
     {
@@ -97,8 +106,9 @@ bool LiveContainers::WaitForEnd(absl::Time until, const std::function<bool()>& e
     if (ended()) return true;
     MutexLock lock(&mu_);
     while (changes_ == seen) {
-      if (absl::Now() >= until) return false;
-      changed_.WaitWithDeadline(&mu_, until);
+      const absl::Duration left = end - SteadyNow();
+      if (left <= absl::ZeroDuration()) return false;
+      changed_.WaitWithDeadline(&mu_, absl::Now() + left);
     }
   }
 }

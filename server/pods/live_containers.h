@@ -39,7 +39,8 @@ class LiveContainers {
 
   // Wakes those who wait for the container's end; its record says EXITED already.
   void NotifyEnd(const ContainerId& id);
-  // The earliest time at which a stop under way kills: it may only shrink.
+  // The earliest time at which a stop under way kills, of the wall clock: it may only shrink. An infinite
+  // one asks. The end lifts it.
   absl::Time ShrinkKillTime(const ContainerId& id, absl::Time kill_at);
   // True for the first that asks until the container's end: who goes on with a kill in the background.
   bool TakePursuit(const ContainerId& id);
@@ -67,7 +68,7 @@ class LiveContainers {
     bool gated = false;
     bool starting = false;
     std::optional<ExitRecord> held_exit;
-    absl::Time kill_at = absl::InfiniteFuture();
+    absl::Time kill_at = absl::InfiniteFuture();  // of the steady clock
     bool pursued = false;
     std::shared_ptr<const BuiltSpec> spec;
     Cgroups cgroups;

@@ -1,6 +1,6 @@
 // What is left of pods' networks: attachments whose undo failed, and CNI GC.
-#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -13,8 +13,6 @@ namespace berth {
 namespace {
 
 constexpr absl::Duration kUndoDeadline = absl::Seconds(60);
-constexpr absl::Duration kFirstRetry = absl::Seconds(5);
-constexpr absl::Duration kLongestPause = absl::Minutes(5);
 
 }  // namespace
 
@@ -31,8 +29,13 @@ void Sandboxes::UndoAttach(store::v1::PodRecord* record) {
     LogWarning("undo of pod ", record->id(), ": ", status.message(),
                "; going on in the background");
   }
-  if (node_.store->Pod(id) == nullptr) return;  // there was no intent, so no plugin ran
-  // With the result, if there is one: it helps some plugins' DEL.
+  if (node_.store->Pod(id) == nullptr) {  // there was no intent, so no plugin ran
+    containers_->leftovers().RetryLater(
+        absl::StrCat("network of pod ", id.str()),
+        [this, record = *record] { return Detach(record, absl::Now() + kUndoDeadline); });
+    return;
+  }
+  // With the result, if there is one: it helps some plugins' DEL. Nobody else puts a pod that is being made.
   record->set_state(store::v1::POD_STATE_REMOVING);
   if (absl::Status put = node_.store->PutPod(*record, Durability::kNormal); !put.ok()) {
     LogWarning("undo of pod ", record->id(), ": ", put.message(), ", ignoring");
@@ -40,34 +43,15 @@ void Sandboxes::UndoAttach(store::v1::PodRecord* record) {
   UndoLater(id);
 }
 
-void Sandboxes::UndoLater(const PodId& id) { UndoAfter(kFirstRetry, id); }
-
-void Sandboxes::UndoAfter(absl::Duration pause, const PodId& id) {
-  const auto undo = [this, pause, id] {
-    const PodRecordPtr record = node_.store->Pod(id);
-    if (record == nullptr) return;
-    const absl::Status status = RemoveRecord(record, absl::Now() + kUndoDeadline);
-    if (status.ok()) {
-      LogInfo("undo of pod ", id.str(), ": done");
-      return;
-    }
-    LogWarning("undo of pod ", id.str(), ": ", status.message(), "; trying again");
-    UndoAfter(std::min(pause * 2, kLongestPause), id);
-  };
-  MutexLock lock(&undos_mu_);
-  if (undos_stopped_) return;
-  if (undos_ == nullptr) undos_ = std::make_unique<Timers>();
-  undos_->At(absl::Now() + pause, undo);
-}
-
-void Sandboxes::StopUndos() {
-  std::unique_ptr<Timers> undos;
-  {
-    MutexLock lock(&undos_mu_);
-    undos_stopped_ = true;
-    undos = std::move(undos_);
-  }
-  if (undos != nullptr) undos->Stop();
+void Sandboxes::UndoLater(const PodId& id) {
+  containers_->leftovers().RetryLater(
+      absl::StrCat("pod ", id.str(), ", which came to nothing"), [this, id]() -> absl::Status {
+        const PodRecordPtr record = node_.store->Pod(id);
+        if (record == nullptr) return absl::OkStatus();
+        RETURN_IF_ERROR(RemoveRecord(record, absl::Now() + kUndoDeadline));
+        LogInfo("undo of pod ", id.str(), ": done");
+        return absl::OkStatus();
+      });
 }
 
 absl::Status Sandboxes::CollectNetworkGarbage(absl::Time deadline) {

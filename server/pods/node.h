@@ -36,7 +36,7 @@ struct Node {
   KeeperLauncher* launcher = nullptr;
   CgroupHost* cgroups = nullptr;
   Metrics* metrics = nullptr;
-  Timers* timers = nullptr;  // short work only
+  Timers* timers = nullptr;  // their work runs on threads of its own: it may wait
   HostFeatures features;
   OomLog* oom_log = nullptr;
   CdiRegistry* cdi = nullptr;

@@ -1,7 +1,6 @@
 #include "server/pods/recovery.h"
 
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -39,6 +38,8 @@ void Recovery::Run() {
       SettleOtherBoot(pod);
     } else if (pod->state() == store::v1::POD_STATE_READY) {
       Adopt(pod);
+    } else {
+      SettleEnded(pod);
     }
   }
   SweepStateDirectories();
@@ -49,7 +50,7 @@ void Recovery::Run() {
 
 void Recovery::SettleOtherBoot(const PodRecordPtr& pod) {
   for (const ContainerRecordPtr& container : node_.store->ContainersOf(PodId(pod->id()))) {
-    containers_->MarkLost(container, "the node was restarted");
+    containers_->MarkLost(ContainerId(container->id()), "the node was restarted");
   }
   if (pod->state() != store::v1::POD_STATE_READY) return;
   store::v1::PodRecord ended = *pod;
@@ -57,6 +58,16 @@ void Recovery::SettleOtherBoot(const PodRecordPtr& pod) {
   ended.set_state_reason("the node was restarted");
   LogIgnored(node_.store->PutPod(std::move(ended), Durability::kNormal),
              absl::StrCat("pod ", pod->id()));
+}
+
+// A stopped pod's containers have ended, unless the daemon died while it stopped one whose keeper was
+// dead.
+void Recovery::SettleEnded(const PodRecordPtr& pod) {
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(PodId(pod->id()))) {
+    if (container->state() != store::v1::CONTAINER_STATE_RUNNING) continue;
+    EndOrphan(PodId(pod->id()));
+    containers_->MarkLost(ContainerId(container->id()), "its pod was stopped");
+  }
 }
 
 void Recovery::Adopt(const PodRecordPtr& pod) {
@@ -121,7 +132,8 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
   for (const ContainerRecordPtr& record : node_.store->ContainersOf(id)) {
     recorded.insert(record->id());
     if (record->state() == store::v1::CONTAINER_STATE_RUNNING && !alive.contains(record->id())) {
-      containers_->MarkLost(record, "its process ended while no daemon ran, without a record");
+      containers_->MarkLost(ContainerId(record->id()),
+                            "its process ended while no daemon ran, without a record");
     }
   }
   recorded.insert(pod->id());
@@ -136,20 +148,8 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
 // Kills and removes the cgroups that creations noted and that belong to no record in `kept`. A note stays
 // if that fails.
 void Recovery::RemoveIntents(const std::string& pod, const std::set<std::string>& kept) {
-  const auto names = ListDirectory(node_.CgroupIntents(pod));
-  if (!names.ok()) return;
-  std::vector<std::pair<std::string, std::string>> paths;  // by name
-  for (const std::string& name : *names) {
-    if (kept.contains(name)) continue;
-    const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(pod), "/", name), 4096);
-    if (!path.ok() || path->empty()) continue;
-    node_.cgroups->SendKill(*path).IgnoreError();  // and again below
-    paths.emplace_back(name, *path);
-  }
-  const absl::Time deadline = absl::Now() + kOrphanDeadline;
-  for (const auto& [name, path] : paths) {
-    LogIgnored(containers_->RemoveCgroup(pod, name, path, deadline), absl::StrCat("cgroup ", path));
-  }
+  LogIgnored(containers_->RemoveNotedCgroups(pod, kept, absl::Now() + kOrphanDeadline),
+             absl::StrCat("pod ", pod));
 }
 
 void Recovery::UndoHalfMade(const PodRecordPtr& pod) {

@@ -5,9 +5,10 @@
 //   2. a READY pod's keeper is adopted; without one the pod is NOTREADY and what ran is killed
 //   3. exits that came while nobody listened are taken from the exit records
 //   4. what a keeper holds that has no record is ended; what should run there and doesn't is lost
-//   5. a pod that was being made is undone: its plugins are ended, CNI DEL, keeper, namespace, record;
+//   5. a container of a stopped pod that is said to run is killed and lost
+//   6. a pod that was being made is undone: its plugins are ended, CNI DEL, keeper, namespace, record;
 //      in the background if that takes long
-//   6. state directories, namespaces, cgroups and snapshots that no record names are removed
+//   7. state directories, namespaces, cgroups and snapshots that no record names are removed
 #ifndef BERTH_SERVER_PODS_RECOVERY_H_
 #define BERTH_SERVER_PODS_RECOVERY_H_
 
@@ -34,6 +35,7 @@ class Recovery {
 
  private:
   void SettleOtherBoot(const PodRecordPtr& pod);
+  void SettleEnded(const PodRecordPtr& pod);
   void Adopt(const PodRecordPtr& pod);
   void RecordMissedStart(const ContainerId& id, absl::Time started_at);
   void SettleContainers(const PodRecordPtr& pod, Keeper& keeper);

@@ -7,6 +7,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -19,6 +20,8 @@ namespace berth {
 namespace {
 
 constexpr absl::Duration kStartDeadline = absl::Minutes(2);
+// What is killed and has not ended by then is in uninterruptible sleep: nobody waits for it.
+constexpr absl::Duration kOrphanDeadline = absl::Seconds(1);
 // kubelet refuses messages of more than 16 MiB: two full streams and their frame stay below.
 constexpr size_t kExecOutputLimit = (8u << 20) - (8u << 10);
 constexpr int kStartErrorCode = 128;
@@ -35,6 +38,8 @@ absl::Status Containers::Start(const CallContext& context, const std::string& gi
   const ContainerId id(record->id());
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(id.str(), "start", context.deadline()));
+  ASSIGN_OR_RETURN(const Admissions::Admission admission,
+                   admissions_.Enter(PodId(record->pod_id())));
   record = node_.store->Container(id);
   if (record == nullptr)
     return absl::NotFoundError(absl::StrCat("container ", id.str(), " not found"));
@@ -69,7 +74,7 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
                         "log");
 
   RETURN_IF_ERROR(Failpoint("containers.start.gate"));
-  const absl::Time started_at = absl::Now();
+  const absl::Time started_at = WallNow();
   live_.BeginStart(id);
   pid_t pid = 0;
   absl::Status started = keeper->Start(id, std::move(log), deadline, &pid);
@@ -78,14 +83,15 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
     live_.EndStart(id);
     live_.SetGated(id, false);
     if (MayBeTriedAgain(started)) return ExplainDeath(*record, started);
-    store::v1::ContainerRecord failed = *record;
-    failed.set_state(store::v1::CONTAINER_STATE_EXITED);
-    failed.set_reason("StartError");
-    failed.set_message(std::string(started.message()));
-    failed.set_exit_code(kStartErrorCode);
-    failed.set_finished_at_ns(absl::ToUnixNanos(absl::Now()));
-    if (absl::Status put = node_.store->PutContainer(std::move(failed), Durability::kNormal);
-        !put.ok()) {
+    const auto fail = [&](store::v1::ContainerRecord* failed) {
+      failed->set_state(store::v1::CONTAINER_STATE_EXITED);
+      failed->set_reason("StartError");
+      failed->set_message(std::string(started.message()));
+      failed->set_exit_code(kStartErrorCode);
+      failed->set_finished_at_ns(std::max(absl::ToUnixNanos(WallNow()), record->created_at_ns()));
+      return true;
+    };
+    if (absl::Status put = node_.store->UpdateContainer(id, fail); !put.ok()) {
       LogWarning("container ", id.str(), ": record its failed start: ", put.message(),
                  ", ignoring");
     }
@@ -112,6 +118,11 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
     return committed;
   }
   if (exit.has_value()) OnExit(PodId(record->pod_id()), id, *exit);
+  // Who handled the death of the keeper saw a container that was not running yet.
+  if (!keepers_->Find(PodId(record->pod_id())).ok()) {
+    (void)node_.cgroups->Kill(record->cgroup_path(), absl::Now() + kOrphanDeadline);
+    MarkLost(id, "the pod's keeper died");
+  }
   return absl::OkStatus();
 }
 
@@ -167,7 +178,8 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
   absl::StatusOr<ExecResult> result =
       keeper->ExecSync(ContainerId(record->id()), plan, kExecOutputLimit, deadline);
   node_.metrics->ObserveExec(absl::Now() - begin, absl::IsDeadlineExceeded(result.status()));
-  if (absl::IsDeadlineExceeded(result.status()) && request.timeout() > 0) {
+  const bool timed_out = request.timeout() > 0 && deadline < context.deadline();
+  if (absl::IsDeadlineExceeded(result.status()) && timed_out) {
     return absl::DeadlineExceededError(absl::StrCat("exec in container ", record->id(),
                                                     " timed out after ", request.timeout(),
                                                     " s; its processes were killed"));

@@ -16,6 +16,7 @@
 #include "server/pods/fingerprint.h"
 #include "server/pods/sandboxes.h"
 #include "server/pods/spec_builder.h"
+#include "server/pods/statuses.h"
 #include "server/pods/user_namespace.h"
 
 namespace berth {
@@ -145,11 +146,8 @@ absl::StatusOr<PodId> Sandboxes::Run(const CallContext& context,
 absl::StatusOr<PodRecordPtr> Sandboxes::Existing(const cri::RunPodSandboxRequest& request) const {
   const std::string title = Title(request.config().metadata());
   for (PodRecordPtr& record : node_.store->Pods()) {
-    // A claim is held, so one that is being made is what a crash or a failure left.
-    if (record->state() == store::v1::POD_STATE_REMOVING ||
-        record->state() == store::v1::POD_STATE_PREPARING) {
-      continue;
-    }
+    // What is not shown is what a crash or a failure left: a claim is held, so nobody is making it.
+    if (!Shown(*record)) continue;
     if (Title(record->config().metadata()) != title) continue;
     if (record->state() == store::v1::POD_STATE_READY &&
         record->runtime_handler() == request.runtime_handler() &&
@@ -188,20 +186,21 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   ASSIGN_OR_RETURN(KeeperOptions options, KeeperOptionsFor(record, *node_.config, directory));
   RETURN_IF_ERROR(Failpoint("pods.run.directory"));
   RETURN_IF_ERROR(MakeDirectories(directory, 0700));
-  absl::Cleanup remove_directory = [&directory] { (void)RemoveTree(directory); };
+  absl::Cleanup remove_directory = [this, &record, &directory] {
+    containers_->leftovers().RemoveOrRetry(
+        directory, [this, pod = record.id(), directory]() -> absl::Status {
+          // The pod's own; the note of it is in the directory.
+          RETURN_IF_ERROR(
+              containers_->RemoveNotedCgroups(pod, {}, absl::Now() + absl::Seconds(10)));
+          return RemoveTree(directory);
+        });
+  };
   ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(record.namespaces(), "namespaces"));
   RETURN_IF_ERROR(WritePodFiles(directory, {.dns = DnsOf(request.config()),
                                             .hostname = request.config().hostname(),
                                             .uid = maps.root_uid(),
                                             .gid = maps.root_gid()})
                       .status());
-  absl::Cleanup remove_init_cgroup = [this, &record] {
-    const auto path = node_.cgroups->PathFor(record.cgroup_parent(), record.id());
-    if (record.namespaces().pid() == cri::POD && path.ok()) {
-      (void)containers_->RemoveCgroup(record.id(), record.id(), *path,
-                                      absl::Now() + absl::Seconds(10));
-    }
-  };
   std::unique_ptr<CgroupHold> hold;  // until the pod's init is in its cgroup
   if (options.shared_pid) {
     ASSIGN_OR_RETURN(const std::string path,
@@ -209,6 +208,7 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
     RETURN_IF_ERROR(MakeDirectories(node_.CgroupIntents(record.id()), 0700));
     RETURN_IF_ERROR(WriteFileAtomically(
         absl::StrCat(node_.CgroupIntents(record.id()), "/", record.id()), path, 0600));
+    RETURN_IF_ERROR(Failpoint("pods.run.cgroup"));
     ASSIGN_OR_RETURN(hold, node_.cgroups->CreateHeld(path));
     for (const CgroupDirectory& cgroup : node_.cgroups->Directories(path)) {
       options.pod_cgroups.push_back(cgroup.path);
@@ -232,16 +232,20 @@ absl::StatusOr<std::string> Sandboxes::Make(const Creation& creation,
   }
 
   RETURN_IF_ERROR(creation.Check());
+  RETURN_IF_ERROR(Failpoint("pods.run.watch"));
+  RETURN_IF_ERROR(keepers_->Add(keeper));
+  absl::Cleanup unwatch = [this, &id] { keepers_->Remove(id); };
   PhaseTimer commit_phase(node_.metrics, PodPhase::kCommit);
   RETURN_IF_ERROR(Failpoint("pods.run.commit"));
   record.set_state(store::v1::POD_STATE_READY);
   if (record.created_at_ns() == 0) record.set_created_at_ns(node_.store->NextCreatedAt());
   RETURN_IF_ERROR(node_.store->PutPod(record, Durability::kNormal));
+  std::move(unwatch).Cancel();
   std::move(detach).Cancel();
   std::move(end_keeper).Cancel();
-  std::move(remove_init_cgroup).Cancel();
   std::move(remove_directory).Cancel();
-  RETURN_IF_ERROR(keepers_->Add(std::move(keeper)));
+  // A death before the commit was heard, but was nothing to record.
+  if (!keepers_->Find(id).ok()) OnKeeperDeath(id);
   RETURN_IF_ERROR(Failpoint("pods.run.done"));
   return record.id();
 }
@@ -269,6 +273,7 @@ absl::Status Sandboxes::Attach(store::v1::PodRecord* record, absl::Time deadline
                    OpenFile(absl::StrCat("/proc/", record->keeper().pid(), "/ns/net"), O_RDONLY));
   ASSIGN_OR_RETURN(const std::string path, node_.netns->Pin(id, netns.get()));
   record->set_netns_path(path);
+  RETURN_IF_ERROR(Failpoint("pods.run.loopback"));
   RETURN_IF_ERROR(BringLoopbackUp(netns.get()));
   netns_phase.Done();
 

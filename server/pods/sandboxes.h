@@ -15,11 +15,9 @@
 #include <memory>
 #include <string>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/mutex.h"
 #include "server/cri/api.h"
 #include "server/cri/call_context.h"
 #include "server/pods/claims.h"
@@ -27,7 +25,6 @@
 #include "server/pods/keepers.h"
 #include "server/pods/node.h"
 #include "server/pods/operations.h"
-#include "server/pods/timers.h"
 
 namespace berth {
 
@@ -54,8 +51,6 @@ class Sandboxes {
   // Removes a half-made pod in the background, again and again until its network is taken down: a
   // plugin that fails or hangs keeps nobody waiting. Its name is free meanwhile.
   void UndoLater(const PodId& id);
-  // Waits for the one that is under way, and drops the others: the next start takes them up.
-  void StopUndos();
 
   // CNI GC: the network's plugins forget all but the recorded attachments. Once all of them are
   // known, and only if nobody else uses the network.
@@ -72,10 +67,9 @@ class Sandboxes {
   absl::Status Attach(store::v1::PodRecord* record, absl::Time deadline);
   absl::Status Detach(const store::v1::PodRecord& record, absl::Time deadline);
   void UndoAttach(store::v1::PodRecord* record);
-  void UndoAfter(absl::Duration pause, const PodId& id);
+  absl::Status StopContainers(const PodId& id, absl::Time deadline);
   absl::Status EndKeeper(const PodId& id, absl::Time deadline);
   absl::Status StopLocked(const PodRecordPtr& record, absl::Time deadline);
-  absl::Status RemoveLeftCgroups(const PodId& id, absl::Time deadline);
   void RemoveDefaultParent();
 
   const Node& node_;
@@ -83,10 +77,6 @@ class Sandboxes {
   Keepers* keepers_ = nullptr;
   Claims claims_;
   Operations operations_;
-  Mutex undos_mu_;
-  bool undos_stopped_ ABSL_GUARDED_BY(undos_mu_) = false;
-  // With the first undo that fails.
-  std::unique_ptr<Timers> undos_ ABSL_GUARDED_BY(undos_mu_);
 };
 
 }  // namespace berth

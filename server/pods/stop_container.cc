@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -37,14 +38,19 @@ absl::Time AnswerBy(absl::Time deadline) {
 }  // namespace
 
 Containers::Containers(const Node& node)
-    : node_(node), claims_(node.timers, [this](const std::string& id) {
-        const ContainerRecordPtr record = node_.store->Container(ContainerId(id));
-        if (record == nullptr || record->state() != store::v1::CONTAINER_STATE_CREATED) return;
-        LogInfo("container ", id, ": nobody asked for it since its creation, removing it");
-        if (absl::Status status = RemoveRecord(record, absl::Now() + kKillDeadline); !status.ok()) {
-          LogWarning("container ", id, ": remove: ", status.message(), ", ignoring");
-        }
-      }) {}
+    : node_(node),
+      claims_(node.timers,
+              [this](const std::string& id) {
+                const ContainerRecordPtr record = node_.store->Container(ContainerId(id));
+                if (record == nullptr || record->state() != store::v1::CONTAINER_STATE_CREATED)
+                  return;
+                LogInfo("container ", id, ": nobody asked for it since its creation, removing it");
+                if (absl::Status status = RemoveRecord(record, absl::Now() + kKillDeadline);
+                    !status.ok()) {
+                  LogWarning("container ", id, ": remove: ", status.message(), ", ignoring");
+                }
+              }),
+      leftovers_(node.timers) {}
 
 bool Containers::Ended(const ContainerId& id) const {
   const ContainerRecordPtr record = node_.store->Container(id);
@@ -77,19 +83,21 @@ absl::Status Containers::StopRecord(const ContainerRecordPtr& record, const Call
   }
   if (Ended(id)) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("containers.stop.signal"));
-  const absl::Time kill_at = live_.ShrinkKillTime(id, absl::Now() + grace);
+  live_.ShrinkKillTime(id, WallNow() + grace);
   if (grace > absl::ZeroDuration()) {
     SendStopSignal(*record);
     const auto ended = [this, &id] { return Ended(id); };
-    if (live_.WaitUntilKillTime(id, std::min(kill_at, deadline), caller, ended))
-      return absl::OkStatus();
+    if (live_.WaitUntilKillTime(id, deadline, caller, ended)) return absl::OkStatus();
+    // As it is now: another stop may have shrunk it, the clock may have been set.
+    const absl::Time kill_at = live_.ShrinkKillTime(id, absl::InfiniteFuture());
+    if (Ended(id)) return absl::OkStatus();
     if (caller != nullptr && caller->cancelled()) {
       KillLater(id, kill_at);
       return absl::CancelledError(
           absl::StrCat("stop of container ", id.str(),
                        ": the caller left during the grace period; it goes on in the background"));
     }
-    if (absl::Now() >= deadline && deadline < kill_at) {
+    if (WallNow() < kill_at) {
       KillLater(id, kill_at);
       return absl::DeadlineExceededError(absl::StrCat(
           "stop of container ", id.str(),
@@ -154,18 +162,21 @@ absl::Status Containers::KillAndWait(const ContainerRecordPtr& record, absl::Tim
   Thaw(*record);
   const absl::Status killed = node_.cgroups->Kill(record->cgroup_path(), deadline);
   if (killed.ok()) {
+    const auto keeper = keepers_->Find(PodId(record->pod_id()));
+    if (!keeper.ok()) {
+      MarkLost(id, "its pod had no keeper any more when it was stopped");
+      return absl::OkStatus();
+    }
     if (live_.WaitForEnd(std::min(deadline, absl::Now() + kPromptEnd), ended))
       return absl::OkStatus();
     // Nothing is left of it, so the keeper is what doesn't answer: perhaps somebody has stopped it.
-    if (const auto keeper = keepers_->Find(PodId(record->pod_id())); keeper.ok()) {
-      (*keeper)->Continue();
-    }
+    (*keeper)->Continue();
     if (live_.WaitForEnd(deadline, ended)) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat(
         "container ", id.str(), ": its processes were killed, but its keeper reports no end"));
   }
   if (Ended(id)) return absl::OkStatus();
-  KillLater(id, absl::Now());
+  KillLater(id, WallNow());
   return absl::Status(killed.code(),
                       absl::StrCat("container ", id.str(), " does not end: ", killed.message(),
                                    "; the stop goes on in the background"));
@@ -183,7 +194,7 @@ void Containers::Pursue(const ContainerId& id, absl::Duration pause) {
   if (absl::Status sent = node_.cgroups->SendKill(record->cgroup_path()); !sent.ok()) {
     LogWarning("container ", id.str(), ": ", sent.message(), ", trying again");
   }
-  node_.timers->At(absl::Now() + pause,
+  node_.timers->At(WallNow() + pause,
                    [this, id, pause] { Pursue(id, std::min(pause * 2, kLongestPause)); });
 }
 
@@ -191,7 +202,7 @@ absl::Status Containers::KillAll(const PodId& pod, absl::Time deadline) {
   const std::vector<ContainerRecordPtr> records = node_.store->ContainersOf(pod);
   for (const ContainerRecordPtr& record : records) {
     if (records.size() == 1 || Ended(ContainerId(record->id()))) continue;
-    live_.ShrinkKillTime(ContainerId(record->id()), absl::Now());
+    live_.ShrinkKillTime(ContainerId(record->id()), WallNow());
     node_.cgroups->SendKill(record->cgroup_path()).IgnoreError();  // and again below
   }
   deadline = std::min(deadline, absl::Now() + kKillDeadline);
@@ -212,14 +223,15 @@ absl::Status Containers::Remove(const CallContext& context, const std::string& i
 absl::Status Containers::RemoveRecord(const ContainerRecordPtr& record, absl::Time deadline) {
   RETURN_IF_ERROR(StopRecord(record, nullptr, absl::ZeroDuration(), deadline));
   const ContainerId id(record->id());
-  ASSIGN_OR_RETURN(const Operations::Operation operation,
-                   operations_.Begin(id.str(), "remove", deadline));
+  ASSIGN_OR_RETURN(const Operations::Operation operation, BeginRemoval(id, deadline));
   const ContainerRecordPtr now = node_.store->Container(id);
   if (now == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(Failpoint("containers.remove.process"));
   RETURN_IF_ERROR(TakeDown(*now, deadline));
   RETURN_IF_ERROR(Failpoint("containers.remove.commit"));
   RETURN_IF_ERROR(node_.store->RemoveContainer(id));
-  return Discard(*now);
+  Discard(*now);
+  return absl::OkStatus();
 }
 
 absl::Status Containers::TakeDown(const store::v1::ContainerRecord& record, absl::Time deadline) {
@@ -232,19 +244,21 @@ absl::Status Containers::TakeDown(const store::v1::ContainerRecord& record, absl
                       std::min(deadline, absl::Now() + kKillDeadline));
 }
 
-absl::Status Containers::Discard(const store::v1::ContainerRecord& record) {
-  RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
+void Containers::Discard(const store::v1::ContainerRecord& record) {
   live_.Erase(ContainerId(record.id()));
-  absl::Status result = RemoveVolumes(record);
-  result.Update(node_.snapshotter->Remove(SnapshotId(record.snapshot_id())));
-  return result;
+  leftovers_.RemoveOrRetry(absl::StrCat("snapshots of container ", record.id()),
+                           [this, record]() -> absl::Status {
+                             RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
+                             RETURN_IF_ERROR(RemoveVolumes(record));
+                             return node_.snapshotter->Remove(SnapshotId(record.snapshot_id()));
+                           });
 }
 
 void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit) {
   if (live_.HoldExit(id, exit)) return;
   const ContainerRecordPtr record = node_.store->Container(id);
   if (record != nullptr && record->state() == store::v1::CONTAINER_STATE_RUNNING) {
-    RecordExit(record, exit);
+    RecordExit(id, exit);
   } else {
     live_.SetGated(id, false);  // a gated process died: the container stays CREATED
     // Nothing to forget, and a retry of the start may be making the next one by now.
@@ -252,46 +266,55 @@ void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecor
   }
   // The record is committed: the keeper may drop its own. On another thread, since this one hears
   // all keepers.
-  node_.timers->At(absl::Now(), [this, pod, id] { ForgetInKeeper(pod, id); });
+  node_.timers->At(WallNow(), [this, pod, id] {
+    Failpoint("containers.exit.forget").IgnoreError();  // for crashes
+    ForgetInKeeper(pod, id);
+  });
 }
 
-void Containers::RecordExit(const ContainerRecordPtr& record, const ExitRecord& exit) {
-  store::v1::ContainerRecord exited = *record;
-  exited.set_state(store::v1::CONTAINER_STATE_EXITED);
-  exited.set_exit_code(exit.exit_code);
-  exited.set_reason(exit.exit_code == 0 ? "Completed" : exit.oom_killed ? "OOMKilled" : "Error");
-  if (exit.oom_killed) {
-    exited.set_message(OomMessage(*record, *node_.cgroups, node_.oom_log->Find(record->id()),
-                                  node_.DefaultCgroupParent()));
+void Containers::RecordExit(const ContainerId& id, const ExitRecord& exit) {
+  Failpoint("containers.exit.commit").IgnoreError();  // for crashes: an exit is a fact
+  std::string reason;                                 // none: it had ended already
+  const auto end = [&](store::v1::ContainerRecord* exited) {
+    reason.clear();
+    if (exited->state() != store::v1::CONTAINER_STATE_RUNNING) return false;
+    reason = exit.exit_code == 0 ? "Completed" : exit.oom_killed ? "OOMKilled" : "Error";
+    exited->set_state(store::v1::CONTAINER_STATE_EXITED);
+    exited->set_exit_code(exit.exit_code);
+    exited->set_reason(reason);
+    if (exit.oom_killed) {
+      exited->set_message(OomMessage(*exited, *node_.cgroups, node_.oom_log->Find(id.str()),
+                                     node_.DefaultCgroupParent()));
+    }
+    if (exit.log_lost) {
+      exited->set_log_lost(true);
+      exited->set_message(absl::StrCat(exited->message(), exited->message().empty() ? "" : "; ",
+                                       "some of its output is not in its log"));
+    }
+    exited->set_finished_at_ns(
+        std::max(absl::ToUnixNanos(exit.finished_at), exited->started_at_ns()));
+    return true;
+  };
+  if (absl::Status put = node_.store->UpdateContainer(id, end); !put.ok()) {
+    LogError("container ", id.str(), ": record its exit: ", put.message());
   }
-  if (exit.log_lost) {
-    exited.set_log_lost(true);
-    exited.set_message(absl::StrCat(exited.message(), exited.message().empty() ? "" : "; ",
-                                    "some of its output is not in its log"));
-  }
-  node_.metrics->AddExit(exited.reason(), exit.log_lost);
-  exited.set_finished_at_ns(std::max(absl::ToUnixNanos(exit.finished_at), record->started_at_ns()));
-  if (absl::Status put = node_.store->PutContainer(std::move(exited), Durability::kNormal);
-      !put.ok()) {
-    LogError("container ", record->id(), ": record its exit: ", put.message());
-  }
-  live_.NotifyEnd(ContainerId(record->id()));
+  if (!reason.empty()) node_.metrics->AddExit(reason, exit.log_lost);
+  live_.NotifyEnd(id);
 }
 
-void Containers::MarkLost(const ContainerRecordPtr& record, const std::string& message) {
-  const ContainerId id(record->id());
+void Containers::MarkLost(const ContainerId& id, const std::string& message) {
   live_.SetGated(id, false);
-  if (record->state() != store::v1::CONTAINER_STATE_RUNNING) return;
-  store::v1::ContainerRecord lost = *record;
-  lost.set_state(store::v1::CONTAINER_STATE_EXITED);
-  lost.set_exit_code(255);
-  lost.set_reason("Unknown");
-  lost.set_message(message);
-  lost.set_finished_at_ns(std::max(absl::ToUnixNanos(absl::Now()), record->started_at_ns()));
-  if (absl::Status put = node_.store->PutContainer(std::move(lost), Durability::kNormal);
-      !put.ok()) {
-    LogError("container ", record->id(), ": record its loss: ", put.message());
-  }
+  const absl::Status put =
+      node_.store->UpdateContainer(id, [&message](store::v1::ContainerRecord* lost) {
+        if (lost->state() != store::v1::CONTAINER_STATE_RUNNING) return false;
+        lost->set_state(store::v1::CONTAINER_STATE_EXITED);
+        lost->set_exit_code(255);
+        lost->set_reason("Unknown");
+        lost->set_message(message);
+        lost->set_finished_at_ns(std::max(absl::ToUnixNanos(WallNow()), lost->started_at_ns()));
+        return true;
+      });
+  if (!put.ok()) LogError("container ", id.str(), ": record its loss: ", put.message());
   live_.NotifyEnd(id);
 }
 

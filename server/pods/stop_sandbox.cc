@@ -20,6 +20,8 @@ constexpr absl::Duration kStopDeadline = absl::Minutes(4);
 constexpr absl::Duration kKeeperDeadline = absl::Seconds(10);
 // What is killed and has not ended by then is in uninterruptible sleep: nobody waits for it.
 constexpr absl::Duration kOrphanDeadline = absl::Seconds(1);
+// For what is being made in the pod to see that it ends. Then its keeper is ended below it.
+constexpr absl::Duration kLeavePatience = absl::Seconds(5);
 
 // A little before the caller's own deadline, which would tell it less.
 absl::Time Deadline(const CallContext& context) {
@@ -59,64 +61,77 @@ absl::Status Sandboxes::UpdateResources(const CallContext& context,
                                         const cri::UpdatePodSandboxResourcesRequest& request) {
   RETURN_IF_ERROR(ResourcesFromCri(request.overhead(), "overhead").status());
   RETURN_IF_ERROR(ResourcesFromCri(request.resources(), "resources").status());
-  ASSIGN_OR_RETURN(PodRecordPtr record, node_.store->FindPod(request.pod_sandbox_id()));
+  ASSIGN_OR_RETURN(const PodRecordPtr record, node_.store->FindPod(request.pod_sandbox_id()));
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(record->id(), "update", context.deadline()));
-  record = node_.store->Pod(PodId(record->id()));
-  if (record == nullptr || record->state() != store::v1::POD_STATE_READY) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("pod ", request.pod_sandbox_id(), " is not ready"));
-  }
-  store::v1::PodRecord updated = *record;
-  if (request.has_overhead()) *updated.mutable_overhead() = request.overhead();
-  if (request.has_resources()) *updated.mutable_resources() = request.resources();
-  return node_.store->PutPod(std::move(updated), Durability::kNormal);
+  bool ready = false;
+  const auto update = [&](store::v1::PodRecord* pod) {
+    ready = pod->state() == store::v1::POD_STATE_READY;
+    if (!ready) return false;
+    if (request.has_overhead()) *pod->mutable_overhead() = request.overhead();
+    if (request.has_resources()) *pod->mutable_resources() = request.resources();
+    return true;
+  };
+  RETURN_IF_ERROR(node_.store->UpdatePod(PodId(record->id()), update));
+  if (ready) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("pod ", request.pod_sandbox_id(), " is not ready"));
 }
 
 absl::Status Sandboxes::StopRecord(const PodRecordPtr& record, absl::Time deadline) {
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(record->id(), "stop", deadline));
+  const Admissions::Closure closure = containers_->admissions().Close(PodId(record->id()));
   return StopLocked(record, deadline);
 }
 
-// With the pod's operation held. Repeats whatever an earlier attempt left undone.
+// Kills them all. If their keeper does not tell their ends, it goes, too.
+absl::Status Sandboxes::StopContainers(const PodId& id, absl::Time deadline) {
+  const absl::Status killed = containers_->KillAll(id, deadline);
+  if (!absl::IsUnavailable(killed)) return killed;
+  LogWarning("pod ", id.str(), ": ", killed.message(), "; ending the keeper");
+  if (const auto keeper = keepers_->Find(id); keeper.ok()) (*keeper)->Kill();
+  OnKeeperDeath(id);
+  return absl::OkStatus();
+}
+
+// With the pod's operation held and the pod closed. Repeats whatever an earlier attempt left undone.
 absl::Status Sandboxes::StopLocked(const PodRecordPtr& given, absl::Time deadline) {
   const PodId id(given->id());
-  if (absl::Status killed = containers_->KillAll(id, deadline); absl::IsUnavailable(killed)) {
-    LogWarning("pod ", id.str(), ": ", killed.message(), "; ending the keeper");
-    if (const auto keeper = keepers_->Find(id); keeper.ok()) (*keeper)->Kill();
-    OnKeeperDeath(id);
-  } else {
-    RETURN_IF_ERROR(killed);
-  }
-  PodRecordPtr record = node_.store->Pod(id);
+  Admissions& admissions = containers_->admissions();
+  const bool left = admissions.WaitEmpty(id, std::min(deadline, absl::Now() + kLeavePatience)).ok();
+  RETURN_IF_ERROR(StopContainers(id, deadline));
+  const PodRecordPtr record = node_.store->Pod(id);
   if (record == nullptr) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("pods.stop.cni"));
   RETURN_IF_ERROR(Detach(*record, deadline));
   RETURN_IF_ERROR(Failpoint("pods.stop.keeper"));
   RETURN_IF_ERROR(EndKeeper(id, deadline));
+  if (!left) {
+    // Without a keeper nothing goes on for long; what got through has no keeper that tells its end.
+    RETURN_IF_ERROR(admissions.WaitEmpty(id, deadline));
+    RETURN_IF_ERROR(StopContainers(id, deadline));
+  }
   if (record->namespaces().pid() == cri::POD) {
     ASSIGN_OR_RETURN(const std::string init_cgroup,
                      node_.cgroups->PathFor(record->cgroup_parent(), id.str()));
     RETURN_IF_ERROR(containers_->RemoveCgroup(id.str(), id.str(), init_cgroup, deadline));
   }
-
-  record = node_.store->Pod(id);
-  if (record == nullptr) return absl::OkStatus();
-  store::v1::PodRecord stopped = *record;
-  const bool detached =
-      stopped.cni_size() == 0 || stopped.cni(0).phase() == store::v1::CniAttachment::DELETED;
-  if (stopped.state() != store::v1::POD_STATE_READY && detached) return absl::OkStatus();
   RETURN_IF_ERROR(Failpoint("pods.stop.commit"));
-  // A half-made pod that is being undone stays unlisted.
-  if (stopped.state() == store::v1::POD_STATE_READY) {
-    stopped.set_state(store::v1::POD_STATE_NOTREADY);
-  }
-  for (store::v1::CniAttachment& cni : *stopped.mutable_cni()) {
-    cni.set_phase(store::v1::CniAttachment::DELETED);
-  }
-  stopped.clear_ips();  // given back: another pod may have them by now
-  return node_.store->PutPod(std::move(stopped), Durability::kNormal);
+  return node_.store->UpdatePod(id, [](store::v1::PodRecord* stopped) {
+    const bool detached =
+        stopped->cni_size() == 0 || stopped->cni(0).phase() == store::v1::CniAttachment::DELETED;
+    if (stopped->state() != store::v1::POD_STATE_READY && detached) return false;
+    // A half-made pod that is being undone stays unlisted.
+    if (stopped->state() == store::v1::POD_STATE_READY) {
+      stopped->set_state(store::v1::POD_STATE_NOTREADY);
+    }
+    for (store::v1::CniAttachment& cni : *stopped->mutable_cni()) {
+      cni.set_phase(store::v1::CniAttachment::DELETED);
+    }
+    stopped->clear_ips();  // given back: another pod may have them by now
+    return true;
+  });
 }
 
 absl::Status Sandboxes::Detach(const store::v1::PodRecord& record, absl::Time deadline) {
@@ -144,34 +159,31 @@ absl::Status Sandboxes::RemoveRecord(const PodRecordPtr& record, absl::Time dead
   const PodId id(record->id());
   ASSIGN_OR_RETURN(const Operations::Operation operation,
                    operations_.Begin(id.str(), "remove", deadline));
+  const Admissions::Closure closure = containers_->admissions().Close(id);
   RETURN_IF_ERROR(StopLocked(record, deadline));
-  const std::vector<ContainerRecordPtr> containers = node_.store->ContainersOf(id);
-  for (const ContainerRecordPtr& container : containers) {
-    RETURN_IF_ERROR(containers_->TakeDown(*container, deadline));
+  // A removal of one of them alone has ended, or waits.
+  std::vector<Operations::Operation> removals;
+  std::vector<ContainerRecordPtr> containers;
+  for (const ContainerRecordPtr& listed : node_.store->ContainersOf(id)) {
+    const ContainerId container(listed->id());
+    ASSIGN_OR_RETURN(Operations::Operation removal, containers_->BeginRemoval(container, deadline));
+    removals.push_back(std::move(removal));
+    ContainerRecordPtr now = node_.store->Container(container);
+    if (now == nullptr) continue;
+    RETURN_IF_ERROR(containers_->TakeDown(*now, deadline));
+    containers.push_back(std::move(now));
   }
-  RETURN_IF_ERROR(RemoveLeftCgroups(id, deadline));
+  // Those of creations whose process did not end when they were undone; the notes go with the directory.
+  RETURN_IF_ERROR(containers_->RemoveNotedCgroups(id.str(), {}, deadline));
   RETURN_IF_ERROR(Failpoint("pods.remove.commit"));
   RETURN_IF_ERROR(node_.store->RemovePod(id));
-  for (const ContainerRecordPtr& container : containers) {
-    RETURN_IF_ERROR(containers_->Discard(*container));
-  }
-  RETURN_IF_ERROR(Failpoint("pods.remove.directory"));
-  RETURN_IF_ERROR(RemoveTree(node_.PodDirectory(id.str())));
+  for (const ContainerRecordPtr& container : containers) containers_->Discard(*container);
+  const std::string directory = node_.PodDirectory(id.str());
+  containers_->leftovers().RemoveOrRetry(directory, [directory]() -> absl::Status {
+    RETURN_IF_ERROR(Failpoint("pods.remove.directory"));
+    return RemoveTree(directory);
+  });
   RemoveDefaultParent();
-  return absl::OkStatus();
-}
-
-// Those of creations whose process did not end when they were undone. Their notes go with the pod's
-// directory, so they go first.
-absl::Status Sandboxes::RemoveLeftCgroups(const PodId& id, absl::Time deadline) {
-  const auto names = ListDirectory(node_.CgroupIntents(id.str()));
-  if (!names.ok()) return absl::OkStatus();  // there never was one
-  for (const std::string& name : *names) {
-    const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(id.str()), "/", name), 4096);
-    if (!path.ok() || path->empty()) continue;
-    RETURN_IF_ERROR_WITH(containers_->RemoveCgroup(id.str(), name, *path, deadline),
-                         absl::StrCat("container ", name, ", whose creation failed"));
-  }
   return absl::OkStatus();
 }
 
@@ -190,6 +202,7 @@ void Sandboxes::RemoveDefaultParent() {
 }
 
 void Sandboxes::OnKeeperDeath(const PodId& id) {
+  // From here on a start that was under way sees that nobody will tell its end.
   keepers_->Remove(id);
   const PodRecordPtr record = node_.store->Pod(id);
   if (record == nullptr || record->state() != store::v1::POD_STATE_READY) return;
@@ -208,12 +221,15 @@ void Sandboxes::OnKeeperDeath(const PodId& id) {
     if (!killed.ok()) {
       LogWarning("container ", container->id(), ": kill: ", killed.message(), ", ignoring");
     }
-    containers_->MarkLost(container, "the pod's keeper died");
+    containers_->MarkLost(ContainerId(container->id()), "the pod's keeper died");
   }
-  store::v1::PodRecord dead = *record;
-  dead.set_state(store::v1::POD_STATE_NOTREADY);
-  dead.set_state_reason("the keeper died");
-  if (absl::Status put = node_.store->PutPod(std::move(dead), Durability::kNormal); !put.ok()) {
+  const absl::Status put = node_.store->UpdatePod(id, [](store::v1::PodRecord* dead) {
+    if (dead->state() != store::v1::POD_STATE_READY) return false;
+    dead->set_state(store::v1::POD_STATE_NOTREADY);
+    dead->set_state_reason("the keeper died");
+    return true;
+  });
+  if (!put.ok()) {
     LogError("pod ", id.str(), ": record the death of its keeper: ", put.message());
   }
 }

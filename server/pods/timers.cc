@@ -1,10 +1,13 @@
 #include "server/pods/timers.h"
 
+#include <utility>
+
 #include "absl/time/clock.h"
+#include "base/clock.h"
 
 namespace berth {
 
-Timers::Timers() : thread_([this] { Loop(); }) {}
+Timers::Timers(Run run) : run_(std::move(run)), thread_([this] { Loop(); }) {}
 
 Timers::~Timers() { Stop(); }
 
@@ -18,11 +21,11 @@ void Timers::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-Timers::TimerId Timers::At(absl::Time when, std::function<void()> work) {
+Timers::TimerId Timers::At(absl::Time when, Work work) {
   MutexLock lock(&mu_);
   const TimerId id = ++last_id_;
   if (stopping_) return id;
-  due_.emplace(std::make_pair(when, id), std::move(work));
+  due_.emplace(std::make_pair(ToSteady(when), id), std::move(work));
   changed_.SignalAll();
   return id;
 }
@@ -43,13 +46,14 @@ void Timers::Loop() {
   while (!stopping_) {
     if (due_.empty()) {
       changed_.Wait(&mu_);
-    } else if (const absl::Time next = due_.begin()->first.first; absl::Now() < next) {
-      changed_.WaitWithDeadline(&mu_, next);
+    } else if (const absl::Duration left = due_.begin()->first.first - SteadyNow();
+               left > absl::ZeroDuration()) {
+      changed_.WaitWithDeadline(&mu_, absl::Now() + left);
     } else {
-      std::function<void()> work = std::move(due_.begin()->second);
+      Work work = std::move(due_.begin()->second);
       due_.erase(due_.begin());
       mu_.Unlock();
-      work();
+      run_(std::move(work));
       mu_.Lock();
     }
   }

@@ -72,9 +72,9 @@ absl::Status Containers::UpdateResources(const CallContext& context,
   }
   ASSIGN_OR_RETURN(const CgroupResources old, ResourcesFromCri(record->resources(), "resources"));
   ASSIGN_OR_RETURN(const CgroupResources asked, ResourcesFromCri(request.linux(), "linux"));
-  store::v1::ContainerRecord updated = *record;
-  Merge(request.linux(), updated.mutable_resources());
-  ASSIGN_OR_RETURN(const CgroupResources merged, ResourcesFromCri(updated.resources(), "linux"));
+  cri::LinuxContainerResources resources = record->resources();
+  Merge(request.linux(), &resources);
+  ASSIGN_OR_RETURN(const CgroupResources merged, ResourcesFromCri(resources, "linux"));
 
   const CgroupResources limits = Pairs(asked, merged);
   const std::string& cgroup = record->cgroup_path();
@@ -86,9 +86,14 @@ absl::Status Containers::UpdateResources(const CallContext& context,
     }
   };
   if (node_.cgroups->Exists(cgroup)) RETURN_IF_ERROR(node_.cgroups->Apply(cgroup, limits));
-  RETURN_IF_ERROR(node_.store->PutContainer(updated, Durability::kNormal));
+  // Only updates change the resources, but the container may have ended meanwhile.
+  const auto update = [&resources](store::v1::ContainerRecord* updated) {
+    *updated->mutable_resources() = resources;
+    return true;
+  };
+  RETURN_IF_ERROR(node_.store->UpdateContainer(ContainerId(record->id()), update));
   std::move(restore).Cancel();
-  ShowLimits(updated, merged);
+  ShowLimits(*record, merged);
   return absl::OkStatus();
 }
 
