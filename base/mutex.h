@@ -1,26 +1,20 @@
-// Mutexes of this project: absl::Mutex behind an interface that clang's thread-safety analysis checks
-// and that ThreadSanitizer understands (Debian's Abseil is not instrumented, so TSan would report
-// races on correct code without the annotations here).
+// Mutexes of this project: pthread's, behind an interface that clang's thread-safety analysis checks.
+//
+// Not absl::Mutex: Debian's Abseil is not instrumented, so that ThreadSanitizer would report races on
+// correct code, and it waits on the wall clock: a wait would last longer when somebody sets that back.
 #ifndef BERTH_BASE_MUTEX_H_
 #define BERTH_BASE_MUTEX_H_
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
+#include <pthread.h>
+#include <time.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define BERTH_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define BERTH_TSAN 1
-#endif
-#endif
-#ifdef BERTH_TSAN
-#include <sanitizer/tsan_interface.h>
-#define BERTH_TSAN_CALL(call) call
-#else
-#define BERTH_TSAN_CALL(call)
-#endif
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
 
 namespace berth {
 
@@ -28,25 +22,21 @@ class CondVar;
 
 class ABSL_LOCKABLE Mutex {
  public:
-  Mutex() { BERTH_TSAN_CALL(__tsan_mutex_create(this, 0)); }
-  ~Mutex() { BERTH_TSAN_CALL(__tsan_mutex_destroy(this, 0)); }
+  Mutex() = default;
+  ~Mutex() { pthread_mutex_destroy(&mu_); }
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    BERTH_TSAN_CALL(__tsan_mutex_pre_lock(this, 0));
-    mu_.Lock();
-    BERTH_TSAN_CALL(__tsan_mutex_post_lock(this, 0, 1));
+    pthread_mutex_lock(&mu_);
   }
   void Unlock() ABSL_UNLOCK_FUNCTION() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    BERTH_TSAN_CALL(__tsan_mutex_pre_unlock(this, 0));
-    mu_.Unlock();
-    BERTH_TSAN_CALL(__tsan_mutex_post_unlock(this, 0));
+    pthread_mutex_unlock(&mu_);
   }
 
  private:
   friend class CondVar;
-  absl::Mutex mu_;
+  pthread_mutex_t mu_ = PTHREAD_MUTEX_INITIALIZER;
 };
 
 class ABSL_SCOPED_LOCKABLE MutexLock {
@@ -63,25 +53,37 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
 // A condition variable for Mutex. Waits may wake spuriously: loop on the condition.
 class CondVar {
  public:
-  void Signal() { cv_.Signal(); }
-  void SignalAll() { cv_.SignalAll(); }
+  CondVar() = default;
+  ~CondVar() { pthread_cond_destroy(&cv_); }
+  CondVar(const CondVar&) = delete;
+  CondVar& operator=(const CondVar&) = delete;
+
+  void Signal() { pthread_cond_signal(&cv_); }
+  void SignalAll() { pthread_cond_broadcast(&cv_); }
 
   void Wait(Mutex* mu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    WaitWithDeadline(mu, absl::InfiniteFuture());
+    pthread_cond_wait(&cv_, &mu->mu_);
   }
-  // True if the deadline passed.
+  // True if the deadline passed. What is left until then is waited for, whatever the wall clock does.
   bool WaitWithDeadline(Mutex* mu, absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    BERTH_TSAN_CALL(__tsan_mutex_pre_unlock(mu, 0));
-    BERTH_TSAN_CALL(__tsan_mutex_post_unlock(mu, 0));
-    const bool expired = cv_.WaitWithDeadline(&mu->mu_, deadline);
-    BERTH_TSAN_CALL(__tsan_mutex_pre_lock(mu, 0));
-    BERTH_TSAN_CALL(__tsan_mutex_post_lock(mu, 0, 1));
-    return expired;
+    if (deadline == absl::InfiniteFuture()) {
+      Wait(mu);
+      return false;
+    }
+    timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    // A year is as good as any longer time, and doesn't overflow.
+    const absl::Duration left =
+        std::clamp(deadline - WallNow(), absl::ZeroDuration(), absl::Hours(24 * 365));
+    const int64_t nanos = until.tv_nsec + absl::ToInt64Nanoseconds(left);
+    until.tv_sec += nanos / 1'000'000'000;
+    until.tv_nsec = nanos % 1'000'000'000;
+    return pthread_cond_clockwait(&cv_, &mu->mu_, CLOCK_MONOTONIC, &until) == ETIMEDOUT;
   }
 
  private:
-  absl::CondVar cv_;
+  pthread_cond_t cv_ = PTHREAD_COND_INITIALIZER;
 };
 
 }  // namespace berth
