@@ -129,6 +129,11 @@ absl::Status Keeper::Reexec(int binary, absl::Time deadline) {
   request.Attach(binary, 0);
   ASSIGN_OR_RETURN(const Reply reply, Call(request, deadline));
   if (reply.message.error == 0) return absl::OkStatus();
+  if (reply.message.error == EPROTONOSUPPORT) {
+    return absl::FailedPreconditionError(
+        "re-exec of the keeper: the program keeps its state in another layout; the present one "
+        "goes on");
+  }
   return ErrnoStatusOf(reply.message.error, "re-exec of the keeper");
 }
 

@@ -1,7 +1,9 @@
 // Another program in the same process: pid, children and descriptors stay.
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/executor_sys.h"
@@ -9,6 +11,27 @@
 
 namespace berth::keeper {
 namespace {
+
+// What a program says of the State that it can go on with, for its predecessor, which looks into its file: after
+// the execve it would be too late to refuse.
+struct Layout {
+  char mark[24];
+  uint32_t version;
+  uint32_t size;
+};
+const Layout kLayout = {"berth-keeper's state is", kStateVersion, sizeof(State)};
+
+// 0, or the errno to answer with.
+int CheckLayout(int program) {
+  struct stat st;
+  if (fstat(program, &st) != 0) return errno;
+  const size_t size = static_cast<size_t>(st.st_size);
+  void* file = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, program, 0);
+  if (file == MAP_FAILED) return errno;
+  const bool same = memmem(file, size, &kLayout, sizeof kLayout) != nullptr;
+  munmap(file, size);
+  return same ? 0 : EPROTONOSUPPORT;
+}
 
 template <typename Function>
 void EachDescriptor(Function f) {
@@ -49,7 +72,7 @@ int SaveState(int reply) {
   const int fd = memfd_create("berth-keeper-state", 0);
   if (fd < 0) return -1;
   state.magic = kKeeperMagic;
-  state.version = kKeeperVersion;
+  state.version = kStateVersion;
   state.size = sizeof state;
   const bool good = WriteAll(fd, &state, sizeof state) && WriteAll(fd, &reply, sizeof reply);
   if (good && lseek(fd, 0, SEEK_SET) == 0) return fd;
@@ -64,6 +87,10 @@ bool ReadAll(int fd, void* data, size_t size) {
 }  // namespace
 
 void OnReexec(Fds& fds, int program) {
+  if (const int error = CheckLayout(program); error != 0) {
+    Close(program);
+    return Answer(fds.reply(), error);
+  }
   int saved = SaveState(fds.reply());
   if (saved < 0) {
     Answer(fds.reply(), errno);
@@ -88,7 +115,7 @@ void OnReexec(Fds& fds, int program) {
 
 bool RestoreState(int fd, int* reply) {
   if (!ReadAll(fd, &state, sizeof state) || state.magic != kKeeperMagic ||
-      state.version != kKeeperVersion || state.size != sizeof state ||
+      state.version != kStateVersion || state.size != sizeof state ||
       !ReadAll(fd, reply, sizeof *reply)) {
     return false;
   }

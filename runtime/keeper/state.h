@@ -1,4 +1,5 @@
-// All that a keeper knows, in one trivially copyable struct: a re-exec writes it to a memfd.
+// All that a keeper knows, in one trivially copyable struct: a re-exec writes it to a memfd. A keeper refuses a
+// program that has it in another layout, and goes on as it is.
 //
 // A container: kFree → kCreating → kCreated → kStarting → kRunning → kFlushing → kExited → kFree.
 // kFlushing: its process has ended, and the writer was asked for the rest of its output.
@@ -13,6 +14,8 @@
 
 namespace berth::keeper {
 
+// One more with each change of what follows down to State that leaves its size as it is.
+inline constexpr uint32_t kStateVersion = 1;
 inline constexpr int kMaxContainers = 256;
 inline constexpr int kMaxExecs = 512;
 inline constexpr int kMaxControls = 8;

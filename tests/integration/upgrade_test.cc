@@ -42,5 +42,35 @@ TEST_F(UpgradeTest, ARunningKeeperGetsTheNewProgramAndItsContainerNeverNotices) 
   EXPECT_OK(cri().StopContainer(container, 0));
 }
 
+TEST_F(UpgradeTest, AKeeperRefusesAProgramWithAnotherLayoutOfItsState) {
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("pod"));
+  ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
+  const pid_t pid = PidOf(container);
+  const std::vector<pid_t> keepers = Keepers();
+  ASSERT_EQ(keepers.size(), 1u);
+
+  // The mark, a version and the size, as keeper_reexec.cc has them.
+  constexpr size_t kMark = 24;
+  const size_t layout = program_.find("berth-keeper's state is");
+  ASSERT_NE(layout, std::string::npos);
+  for (const size_t field : {kMark, kMark + sizeof(uint32_t)}) {
+    std::string other = program_;
+    other[layout + field] = static_cast<char>(other[layout + field] ^ 1);
+    ASSERT_OK(WriteFileAtomically(KeeperPath(), other, 0755));
+    Restart();
+    EXPECT_EQ(Keepers(), keepers);
+    ASSERT_OK_AND_ASSIGN(const std::string running,
+                         ReadFile(absl::StrCat("/proc/", keepers[0], "/exe")));
+    EXPECT_TRUE(running == program_);
+    EXPECT_EQ(PidOf(container), pid);
+    EXPECT_EQ(Exec(container, "echo on"), "on\n");
+  }
+  // The next pod's keeper is of the new program.
+  ASSERT_OK_AND_ASSIGN(const TestPod next, RunPod("next"));
+  EXPECT_EQ(Keepers().size(), 2u);
+  EXPECT_OK(Sleeper(next));
+  EXPECT_OK(cri().StopContainer(container, 0));
+}
+
 }  // namespace
 }  // namespace berth::testing

@@ -106,6 +106,19 @@ TEST_F(KeeperTest, AReexecKeepsPidContainersGatesAndOutput) {
   EXPECT_EQ(Output(running), "ready\nover\n");
 }
 
+TEST_F(KeeperTest, AProgramThatKnowsNothingOfItsStateIsRefused) {
+  StartKeeper(Options());
+  const ContainerId id("running");
+  ASSERT_TRUE(CreateAndStart(id, Contents({"/guest", "term"})).ok());
+  WaitForOutput(id, "ready\n");
+  const UniqueFd other(open("/bin/true", O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(other.valid());
+  EXPECT_EQ(keeper_->Reexec(other.get(), Soon()).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(keeper_->List(Soon()).value().size(), 1u);
+  ASSERT_TRUE(keeper_->Signal(id, SIGTERM, Soon()).ok());
+  EXPECT_EQ(exits_.WaitForExit(id).exit_code, 7);
+}
+
 TEST_F(KeeperTest, ShutdownIsRefusedWhileSomethingRuns) {
   StartKeeper(Options());
   ASSERT_TRUE(CreateAndStart(ContainerId("c1"), Contents({"/guest", "sleep"})).ok());
