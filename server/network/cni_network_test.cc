@@ -220,7 +220,9 @@ TEST_F(CniNetworkTest, BadOutputIsRefusedAndTakenDown) {
        "cni network testnet: the result has no address for eth0"},
       {"head -c 2000000 /dev/zero", "bytes of output, killed"},
       {"echo 'no JSON' ; echo why >&2; exit 4", "exit code 4, stderr: why, printed: no JSON"},
-      {"printf 'a\\001b'; exit 4", "printed: a\\001b"},
+      {"printf 'a\\001b'; exit 4", "printed: a\\u0001b"},
+      // What is no UTF-8 can't be in an answer of the CRI.
+      {"printf 'k\\303\\251\\377 '; exit 4", "printed: k\u00e9\ufffd"},
       {"kill -9 $$", "killed by signal 9"},
       {"echo '{\"code\":\"x\",\"msg\":[1]}'; exit 1", "it gave no message (code 0)"},
   };

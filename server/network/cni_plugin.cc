@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -28,11 +27,12 @@ constexpr size_t kLongestQuote = 1024;
 // Follows the daemon's own PATH: plugins call iptables, which an init system's PATH may miss.
 constexpr char kDefaultPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-// What a plugin said, fit for one line of a message.
+// What a plugin said, fit for one line of a message, and for the CRI's, which are UTF-8 whatever it said.
 std::string Quote(absl::string_view text) {
   text = absl::StripAsciiWhitespace(text);
-  const std::string shown = absl::Utf8SafeCEscape(text.substr(0, kLongestQuote));
-  return text.size() > kLongestQuote ? absl::StrCat(shown, "...") : shown;
+  const std::string quoted = DumpJson(std::string(text.substr(0, kLongestQuote)));
+  const absl::string_view shown = absl::string_view(quoted).substr(1, quoted.size() - 2);
+  return absl::StrCat(shown, text.size() > kLongestQuote ? "..." : "");
 }
 
 std::vector<std::string> Environment(const CniCall& call,
