@@ -122,9 +122,12 @@ int AppendProperties(sd_bus_message* m, const UnitProperties& properties) {
 class JobEnds {
  public:
   explicit JobEnds(sd_bus* bus) : bus_(bus) {}
+  JobEnds(const JobEnds&) = delete;
+  JobEnds& operator=(const JobEnds&) = delete;
+  ~JobEnds() { sd_bus_slot_unref(match_); }  // the connection may go on
 
   absl::Status Listen() {
-    const int rc = sd_bus_match_signal(bus_, nullptr, kService, kPath, kManager, "JobRemoved",
+    const int rc = sd_bus_match_signal(bus_, &match_, kService, kPath, kManager, "JobRemoved",
                                        &JobEnds::OnRemoved, this);
     return rc < 0 ? BusStatus(rc, "listen to systemd's jobs") : absl::OkStatus();
   }
@@ -159,6 +162,7 @@ class JobEnds {
   }
 
   sd_bus* bus_;
+  sd_bus_slot* match_ = nullptr;
   std::map<std::string, std::string> results_;
 };
 
