@@ -95,9 +95,11 @@ json InspectContainer(const store::v1::ContainerRecord& record, const absl::Stat
 json InspectPod(const store::v1::PodRecord& record, const std::string& handler) {
   const bool ready = IsReady(record);
   json cni = nullptr;
+  std::string cni_version;
   if (record.cni_size() > 0) {
-    cni = CniResultForPeople(json::parse(record.cni(0).result_json(), nullptr, false),
-                             record.cni(0).interface_name());
+    const json result = json::parse(record.cni(0).result_json(), nullptr, false);
+    cni = CniResultForPeople(result, record.cni(0).interface_name());
+    if (result.is_object()) cni_version = Text(result, "cniVersion");
   }
   const std::string& chosen = record.runtime_handler().empty() ? handler : record.runtime_handler();
   return {{"pid", ready ? record.keeper().pid() : 0},
@@ -119,6 +121,7 @@ json InspectPod(const store::v1::PodRecord& record, const std::string& handler) 
           {"cgroupParent", record.cgroup_parent()},
           {"stateReason", record.state_reason()},
           {"bootID", record.boot_id()},
+          {"cniVersion", cni_version},
           {"cniResult", std::move(cni)}};
 }
 

@@ -2,7 +2,8 @@
 //
 // The members have the names that containerd gives them, so that people's templates go on to work
 // (`.info.pid`, `.info.runtimeSpec.linux.namespaces`, `.info.cniResult.Interfaces.eth0`); what only
-// Berth has comes beside them: `cgroup`, `keeperPid`, `netNamespace`, `stateReason`.
+// Berth has comes beside them: `cgroup`, `keeperPid`, `netNamespace`, `stateReason`, `cniVersion` (that was
+// spoken with the plugins).
 // It holds environment variables, as the configuration does: for people, never for a log.
 #ifndef BERTH_SERVER_PODS_INSPECTION_H_
 #define BERTH_SERVER_PODS_INSPECTION_H_
