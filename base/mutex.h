@@ -13,8 +13,8 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 
 namespace berth {
 
@@ -64,7 +64,8 @@ class CondVar {
   void Wait(Mutex* mu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     pthread_cond_wait(&cv_, &mu->mu_);
   }
-  // True if the deadline passed. What is left until then is waited for, whatever the wall clock does.
+  // True if the deadline, a time of absl::Now(), passed. What is left until then is waited for, whatever
+  // the wall clock does.
   bool WaitWithDeadline(Mutex* mu, absl::Time deadline)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (deadline == absl::InfiniteFuture()) {
@@ -75,7 +76,7 @@ class CondVar {
     clock_gettime(CLOCK_MONOTONIC, &until);
     // A year is as good as any longer time, and doesn't overflow.
     const absl::Duration left =
-        std::clamp(deadline - WallNow(), absl::ZeroDuration(), absl::Hours(24 * 365));
+        std::clamp(deadline - absl::Now(), absl::ZeroDuration(), absl::Hours(24 * 365));
     const int64_t nanos = until.tv_nsec + absl::ToInt64Nanoseconds(left);
     until.tv_sec += nanos / 1'000'000'000;
     until.tv_nsec = nanos % 1'000'000'000;
