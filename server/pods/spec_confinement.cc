@@ -66,14 +66,30 @@ absl::Status CheckProfile(const cri::SecurityProfile& profile, const std::string
   }
 }
 
-absl::Status AddSeccomp(const SpecRequest& request, BuiltSpec* built) {
-  const std::string field = absl::StrCat(kContextField, ".seccomp");
-  cri::SecurityProfile profile = request.context().seccomp();
-  if (!request.context().has_seccomp()) {
-    ASSIGN_OR_RETURN(profile, OldProfile(request.context().seccomp_profile_path(),
-                                         absl::StrCat(kContextField, ".seccomp_profile_path")));
+// A profile that was asked for, by whichever field says it.
+struct AskedProfile {
+  std::string field;
+  cri::SecurityProfile profile;
+};
+
+absl::StatusOr<AskedProfile> ReadProfile(bool has_new, const cri::SecurityProfile& profile,
+                                         const char* field, absl::string_view old_path,
+                                         const char* old_field) {
+  const bool is_old = !has_new && !old_path.empty();
+  AskedProfile asked{absl::StrCat(kContextField, ".", is_old ? old_field : field), profile};
+  if (!has_new) {
+    ASSIGN_OR_RETURN(asked.profile, OldProfile(old_path, asked.field));
   }
-  RETURN_IF_ERROR(CheckProfile(profile, field));
+  RETURN_IF_ERROR(CheckProfile(asked.profile, asked.field));
+  return asked;
+}
+
+absl::Status AddSeccomp(const SpecRequest& request, BuiltSpec* built) {
+  const cri::LinuxContainerSecurityContext& context = request.context();
+  ASSIGN_OR_RETURN(const AskedProfile asked,
+                   ReadProfile(context.has_seccomp(), context.seccomp(), "seccomp",
+                               context.seccomp_profile_path(), "seccomp_profile_path"));
+  const auto& [field, profile] = asked;
   if (request.privileged() || profile.profile_type() == cri::SecurityProfile::Unconfined) {
     return absl::OkStatus();
   }
@@ -103,15 +119,11 @@ absl::Status NoAppArmor(const std::string& field) {
 // What a pod asks for is got or refused. One that says nothing gets the default where there is one.
 absl::Status AddAppArmor(const SpecRequest& request, BuiltSpec* built) {
   const cri::LinuxContainerSecurityContext& context = request.context();
-  std::string field = absl::StrCat(kContextField, ".apparmor");
-  cri::SecurityProfile profile = context.apparmor();
-  const bool silent = !context.has_apparmor() && context.apparmor_profile().empty();
-  if (!context.has_apparmor()) {
-    if (!silent) field = absl::StrCat(kContextField, ".apparmor_profile");
-    ASSIGN_OR_RETURN(profile, OldProfile(context.apparmor_profile(), field));
-  }
-  RETURN_IF_ERROR(CheckProfile(profile, field));
-  if (silent) {
+  ASSIGN_OR_RETURN(const AskedProfile asked,
+                   ReadProfile(context.has_apparmor(), context.apparmor(), "apparmor",
+                               context.apparmor_profile(), "apparmor_profile"));
+  const auto& [field, profile] = asked;
+  if (!context.has_apparmor() && context.apparmor_profile().empty()) {
     if (request.host.apparmor && request.host.apparmor_default && !request.privileged()) {
       built->process().apparmor_profile = kDefaultAppArmorProfile;
     }
