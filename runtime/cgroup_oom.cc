@@ -48,7 +48,7 @@ absl::StatusOr<int64_t> CgroupHost::MemoryLimit(const std::string& path) const {
 std::optional<std::string> CgroupHost::ReachedLimit(const std::string& path) const {
   const Hierarchy* memory = Find("memory");
   if (memory == nullptr) return std::nullopt;
-  for (std::string level = path; !level.empty(); level.resize(level.rfind('/'))) {
+  for (std::string level = ProcessPath(path); !level.empty(); level.resize(level.rfind('/'))) {
     const auto limit = MemoryLimit(level);
     if (limit.ok() && *limit >= 0 && LimitWasReached(memory->root.get(), level, memory->v2)) {
       return level;

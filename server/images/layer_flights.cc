@@ -66,7 +66,7 @@ absl::Status WorkSlots::Take(Cancellation* cancellation) {
 void WorkSlots::Give() {
   MutexLock lock(&mu_);
   ++free_;
-  changed_.Signal();
+  changed_.SignalAll();  // one alone may be about to give up
 }
 
 }  // namespace berth

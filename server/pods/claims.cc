@@ -40,7 +40,8 @@ absl::StatusOr<std::string> Claims::Run(const std::string& name, const std::stri
       }
       if (!flight->done) {
         return absl::DeadlineExceededError(
-            absl::StrCat(name, ": an equal request is still in progress"));
+            absl::StrCat(name, ": ", equal ? "an equal request" : "another request for the name",
+                         " is still in progress"));
       }
       if (equal && !caller.cancelled()) {
         if (const auto found = unclaimed_.find(name); found != unclaimed_.end()) {

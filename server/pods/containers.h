@@ -89,6 +89,9 @@ class Containers {
   absl::Status RemoveNotedCgroups(const std::string& pod, const std::set<std::string>& kept,
                                   absl::Time deadline);
 
+  // Goes on with a stop that its record tells of, at a daemon's start.
+  void ResumeStop(const store::v1::ContainerRecord& record);
+
   // The plan of another process in a running container.
   absl::StatusOr<std::string> CompileExec(const store::v1::ContainerRecord& record,
                                           const std::vector<std::string>& command, bool tty);
@@ -113,16 +116,18 @@ class Containers {
   absl::StatusOr<ContainerRecordPtr> Existing(const store::v1::PodRecord& pod,
                                               const cri::ContainerConfig& config) const;
   absl::StatusOr<BuiltSpec> BuildSpecOf(const store::v1::ContainerRecord& record,
-                                        const store::v1::PodRecord& pod, const Image& image,
+                                        const store::v1::PodRecord& pod,
                                         const std::vector<CdiEdits>& cdi_edits) const;
   // That the container whose PID namespace the record's one joins, if so, is there to be joined.
   absl::Status CheckPidTarget(const store::v1::ContainerRecord& record) const;
   // Makes the cgroup and the gated process of a record and fills in what comes out of it.
   absl::Status MakeProcess(store::v1::ContainerRecord* record, const store::v1::PodRecord& pod,
-                           const Image& image, absl::Time deadline);
+                           absl::Time deadline);
   // `failure` of a creation, or what it was if a memory limit killed the process.
   absl::Status ExplainDeath(const store::v1::ContainerRecord& record,
                             const absl::Status& failure) const;
+  // What the OOM killer did in its cgroup, which is still there.
+  std::string ExplainOom(const store::v1::ContainerRecord& record) const;
   // Views of the images of image volumes: as long as the record is there.
   absl::Status MakeVolumes(const store::v1::ContainerRecord& record);
   absl::Status RemoveVolumes(const store::v1::ContainerRecord& record);
@@ -145,7 +150,9 @@ class Containers {
   // Undoes a freeze of the container or of its pod's own cgroup by somebody else.
   void Thaw(const store::v1::ContainerRecord& record);
   absl::Status KillAndWait(const ContainerRecordPtr& record, absl::Time deadline);
-  // Without a caller: kills at `at`, and again until the container has ended.
+  // Without a caller: kills at `at`, and again until the container has ended. Recorded, for a daemon that
+  // starts meanwhile.
+  void GoOn(const ContainerId& id, absl::Time at);
   void KillLater(const ContainerId& id, absl::Time at);
   void Pursue(const ContainerId& id, absl::Duration pause);
   bool Ended(const ContainerId& id) const;

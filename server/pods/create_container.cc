@@ -18,7 +18,7 @@
 #include "server/network/pod_files.h"
 #include "server/pods/containers.h"
 #include "server/pods/fingerprint.h"
-#include "server/pods/oom_message.h"
+#include "server/pods/image_defaults.h"
 #include "server/pods/signals.h"
 #include "server/pods/user_namespace.h"
 
@@ -146,6 +146,7 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
   *record.mutable_config() = config;
   record.set_attempt(config.metadata().attempt());
   record.set_image_id(image->id.str());
+  *record.mutable_image_defaults() = ToRecord(image->config);
   if (!image->repo_digests.empty()) record.set_image_ref(image->repo_digests.front());
   record.set_user_image(config.image().user_specified_image().empty()
                             ? config.image().image()
@@ -178,7 +179,7 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
 
   RETURN_IF_ERROR(creation.Check());
   RETURN_IF_ERROR(admission.Check());
-  RETURN_IF_ERROR(MakeProcess(&record, *pod, *image, absl::Now() + kProcessDeadline));
+  RETURN_IF_ERROR(MakeProcess(&record, *pod, absl::Now() + kProcessDeadline));
   absl::Cleanup remove_process = [this, &record, &id] {
     ForgetInKeeper(PodId(record.pod_id()), id);
     DropCgroup(record);
@@ -200,7 +201,6 @@ absl::StatusOr<std::string> Containers::Make(const Creation& creation, const Pod
 
 absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerRecord& record,
                                                   const store::v1::PodRecord& pod,
-                                                  const Image& image,
                                                   const std::vector<CdiEdits>& cdi_edits) const {
   PodFacts pod_facts;
   pod_facts.id = pod.id();
@@ -224,10 +224,11 @@ absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerReco
     facts.pid_target_pid = target.ok() ? (*target)->init().pid() : 0;
   }
   facts.cdi_edits = cdi_edits;
+  const ImageConfig image = FromRecord(record.image_defaults());
   cri::ContainerConfig config = record.config();
   *config.mutable_linux()->mutable_resources() = record.resources();
   ASSIGN_OR_RETURN(BuiltSpec built,
-                   BuildSpec(config, pod.config(), image.config, pod_facts, facts, ThisHost()));
+                   BuildSpec(config, pod.config(), image, pod_facts, facts, ThisHost()));
   CgroupResources& limits = built.spec.linux_.resources;
   if (node_.config->runtime.pids_limit > 0 && !limits.pids_limit.has_value()) {
     limits.pids_limit = node_.config->runtime.pids_limit;
@@ -242,13 +243,11 @@ absl::StatusOr<std::shared_ptr<const BuiltSpec>> Containers::SpecOf(
   const PodRecordPtr pod = node_.store->Pod(PodId(record.pod_id()));
   if (pod == nullptr)
     return absl::NotFoundError(absl::StrCat("pod ", record.pod_id(), " not found"));
-  ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
-                   node_.images->Resolve(record.image_id()));
   // A container that is there has its devices. An exec in it takes the environment; without the vendor's
   // file it goes without that.
   const std::vector<CdiEdits> cdi =
       node_.cdi->Resolve(CdiDevicesOf(record.config())).value_or(std::vector<CdiEdits>());
-  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, *image, cdi));
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(record, *pod, cdi));
   auto spec = std::make_shared<const BuiltSpec>(std::move(built));
   live_.SetSpec(id, spec);
   return spec;
@@ -384,8 +383,7 @@ absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
   if (!absl::IsUnavailable(failure)) return failure;
   const absl::StatusOr<OomState> oom = node_.cgroups->Oom(record.cgroup_path());
   if (!oom.ok() || oom->oom_kills == 0) return failure;
-  const std::string message = OomMessage(record, *node_.cgroups, node_.oom_log->Find(record.id()),
-                                         node_.DefaultCgroupParent());
+  const std::string message = ExplainOom(record);
   if (record.resources().memory_limit_in_bytes() <= 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the process was killed for memory before it could start: ", message));
@@ -397,15 +395,14 @@ absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
 }
 
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
-                                     const store::v1::PodRecord& pod, const Image& image,
-                                     absl::Time deadline) {
+                                     const store::v1::PodRecord& pod, absl::Time deadline) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(pod.id())));
   PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
   RETURN_IF_ERROR(CheckPidTarget(*record));
   RETURN_IF_ERROR(MakeMissingSources(*node_.launcher, record->config(), deadline));
   absl::StatusOr<std::vector<CdiEdits>> cdi = node_.cdi->Resolve(CdiDevicesOf(record->config()));
   if (!cdi.ok()) return Annotate(cdi.status(), "CDI_devices");
-  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, image, *cdi));
+  ASSIGN_OR_RETURN(BuiltSpec built, BuildSpecOf(*record, pod, *cdi));
   spec_phase.Done();
 
   PhaseTimer cgroup_phase(node_.metrics, ContainerPhase::kCgroup);

@@ -34,9 +34,11 @@ std::string Limit(const std::string& cgroup, const store::v1::ContainerRecord& r
   if (cgroup.empty()) return absl::StrCat("the node's memory", NodeMemory(), " was used up");
   const std::string& own = record.cgroup_path();
   const bool of_pod = cgroup == own.substr(0, own.rfind('/')) && cgroup != shared_parent;
-  const std::string owner = cgroup == own ? "the container's"
-                            : of_pod      ? absl::StrCat("the pod's (cgroup ", cgroup, ")")
-                                          : absl::StrCat("an ancestor's (cgroup ", cgroup, ")");
+  // Its processes may be below it: in a scope's delegated part, or where they went themselves.
+  const bool of_container = cgroup == own || absl::StartsWith(cgroup, absl::StrCat(own, "/"));
+  const std::string owner = of_container ? "the container's"
+                            : of_pod     ? absl::StrCat("the pod's (cgroup ", cgroup, ")")
+                                         : absl::StrCat("an ancestor's (cgroup ", cgroup, ")");
   const auto limit = cgroups.MemoryLimit(cgroup);
   return absl::StrCat(owner, " memory limit",
                       limit.ok() && *limit >= 0 ? absl::StrCat(" of ", Bytes(*limit)) : "",

@@ -64,6 +64,14 @@ TEST_F(OomMessageTest, TheKernelsReportDecides) {
             "/outer) was reached");
 }
 
+// As the systemd driver has it: the limit stands in the scope's delegated part.
+TEST_F(OomMessageTest, ALimitBelowTheContainersCgroupIsTheContainers) {
+  SetLevel("/pods/p/c1/container", "25165824", 0);
+  EXPECT_EQ(Message(Report("/outer/pods/p/c1/container")),
+            "killed tail (pid 4711, the main process): the container's memory limit of 24 MiB "
+            "(25165824 bytes) was reached");
+}
+
 TEST_F(OomMessageTest, TheNodeHasNoLimit) {
   OomReport report = Report("");
   report.victim_pid = 5000;

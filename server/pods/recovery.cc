@@ -1,6 +1,7 @@
 #include "server/pods/recovery.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -81,18 +82,34 @@ void Recovery::Adopt(const PodRecordPtr& pod) {
   }
   LogIgnored(node_.launcher->Refresh(**keeper, absl::Now() + kKeeperDeadline),
              absl::StrCat("bring the keeper of pod ", pod->id(), " up to date"));
+  // What the watcher hears of them waits until it is known which starts were missed.
+  std::vector<ContainerId> created;
+  for (const ContainerRecordPtr& container : node_.store->ContainersOf(id)) {
+    if (container->state() != store::v1::CONTAINER_STATE_CREATED) continue;
+    created.emplace_back(container->id());
+    containers_->live().BeginStart(created.back());
+  }
   if (absl::Status added = keepers_->Add(*keeper); !added.ok()) {
     LogIgnored(added, absl::StrCat("watch the keeper of pod ", pod->id()));
   }
-  const auto exits = ReadExitRecords(node_.PodDirectory(pod->id()));
-  LogIgnored(exits.status(), absl::StrCat("exit records of pod ", pod->id()));
-  if (exits.ok()) {
-    for (const auto& [container, exit] : *exits) {
-      if (exit.started) RecordMissedStart(container, exit.started_at);
-      containers_->OnExit(id, container, exit);
-    }
-  }
   SettleContainers(pod, **keeper);
+  for (const ContainerId& container : created) {
+    const auto exit = containers_->live().EndStart(container);
+    if (!exit.has_value()) continue;
+    if (exit->started) RecordMissedStart(container, exit->started_at);
+    containers_->OnExit(id, container, *exit);
+  }
+}
+
+void Recovery::RecordMissedExits(const PodId& pod) {
+  const auto exits = ReadExitRecords(node_.PodDirectory(pod.str()));
+  LogIgnored(exits.status(), absl::StrCat("exit records of pod ", pod.str()));
+  if (!exits.ok()) return;
+  for (const auto& [container, exit] : *exits) {
+    if (exit.started) RecordMissedStart(container, exit.started_at);
+    containers_->live().EndStart(container);  // nothing more to be heard of it
+    containers_->OnExit(pod, container, exit);
+  }
 }
 
 // The gate was opened, and the record of it is what the crash took.
@@ -109,6 +126,8 @@ void Recovery::RecordMissedStart(const ContainerId& id, absl::Time started_at) {
 void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
   const PodId id(pod->id());
   const auto kept = keeper.List(absl::Now() + kKeeperDeadline);
+  // Later than the list, so that what is not alive in it has its record.
+  RecordMissedExits(id);
   if (!kept.ok()) {
     LogIgnored(kept.status(), absl::StrCat("containers of pod ", pod->id()));
     return;
@@ -134,6 +153,10 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
     if (record->state() == store::v1::CONTAINER_STATE_RUNNING && !alive.contains(record->id())) {
       containers_->MarkLost(ContainerId(record->id()),
                             "its process ended while no daemon ran, without a record");
+    }
+    const ContainerRecordPtr now = node_.store->Container(ContainerId(record->id()));
+    if (now != nullptr && now->state() == store::v1::CONTAINER_STATE_RUNNING) {
+      containers_->ResumeStop(*now);
     }
   }
   recorded.insert(pod->id());

@@ -3,7 +3,8 @@
 //
 //   1. a pod of another boot is NOTREADY, whatever pids and files say; its containers that ran are lost
 //   2. a READY pod's keeper is adopted; without one the pod is NOTREADY and what ran is killed
-//   3. exits that came while nobody listened are taken from the exit records
+//   3. exits that came while nobody listened are taken from the exit records; a stop that went on without
+//      its caller goes on
 //   4. what a keeper holds that has no record is ended; what should run there and doesn't is lost
 //   5. a container of a stopped pod that is said to run is killed and lost
 //   6. a pod that was being made is undone: its plugins are ended, CNI DEL, keeper, namespace, record;
@@ -37,6 +38,7 @@ class Recovery {
   void SettleOtherBoot(const PodRecordPtr& pod);
   void SettleEnded(const PodRecordPtr& pod);
   void Adopt(const PodRecordPtr& pod);
+  void RecordMissedExits(const PodId& pod);
   void RecordMissedStart(const ContainerId& id, absl::Time started_at);
   void SettleContainers(const PodRecordPtr& pod, Keeper& keeper);
   void UndoHalfMade(const PodRecordPtr& pod);

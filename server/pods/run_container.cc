@@ -51,15 +51,18 @@ absl::Status Containers::Start(const CallContext& context, const std::string& gi
   }
   const absl::Time deadline = absl::Now() + kStartDeadline;
   if (!live_.Gated(id)) {
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Image> image,
-                     node_.images->Resolve(record->image_id()));
     ForgetInKeeper(PodId(pod->id()), id);
     // Not in its old cgroup: in one that was killed once, what is cloned into it dies at once (seen with
     // cgroup.kill and CLONE_INTO_CGROUP on Linux 6.18).
     RETURN_IF_ERROR(RemoveCgroup(pod->id(), id.str(), record->cgroup_path(), deadline));
     store::v1::ContainerRecord remade = *record;
-    RETURN_IF_ERROR(MakeProcess(&remade, *pod, *image, deadline));
-    RETURN_IF_ERROR(node_.store->PutContainer(std::move(remade), Durability::kNormal));
+    RETURN_IF_ERROR(MakeProcess(&remade, *pod, deadline));
+    if (absl::Status put = node_.store->PutContainer(std::move(remade), Durability::kNormal);
+        !put.ok()) {
+      live_.SetGated(id,
+                     false);  // another process than the record's: the next start makes it again
+      return put;
+    }
     record = node_.store->Container(id);
   }
   return OpenGate(record, deadline);

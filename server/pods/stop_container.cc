@@ -92,13 +92,13 @@ absl::Status Containers::StopRecord(const ContainerRecordPtr& record, const Call
     const absl::Time kill_at = live_.ShrinkKillTime(id, absl::InfiniteFuture());
     if (Ended(id)) return absl::OkStatus();
     if (caller != nullptr && caller->cancelled()) {
-      KillLater(id, kill_at);
+      GoOn(id, kill_at);
       return absl::CancelledError(
           absl::StrCat("stop of container ", id.str(),
                        ": the caller left during the grace period; it goes on in the background"));
     }
     if (WallNow() < kill_at) {
-      KillLater(id, kill_at);
+      GoOn(id, kill_at);
       return absl::DeadlineExceededError(absl::StrCat(
           "stop of container ", id.str(),
           ": the call ends before the grace period does; it goes on in the background"));
@@ -176,10 +176,31 @@ absl::Status Containers::KillAndWait(const ContainerRecordPtr& record, absl::Tim
         "container ", id.str(), ": its processes were killed, but its keeper reports no end"));
   }
   if (Ended(id)) return absl::OkStatus();
-  KillLater(id, WallNow());
+  GoOn(id, WallNow());
   return absl::Status(killed.code(),
                       absl::StrCat("container ", id.str(), " does not end: ", killed.message(),
                                    "; the stop goes on in the background"));
+}
+
+void Containers::GoOn(const ContainerId& id, absl::Time at) {
+  const auto note = [at_ns = absl::ToUnixNanos(at)](store::v1::ContainerRecord* stopping) {
+    if (stopping->state() != store::v1::CONTAINER_STATE_RUNNING) return false;
+    const bool earlier = stopping->kill_at_ns() == 0 || at_ns < stopping->kill_at_ns();
+    if (earlier) stopping->set_kill_at_ns(at_ns);
+    return earlier;
+  };
+  if (absl::Status put = node_.store->UpdateContainer(id, note); !put.ok()) {
+    LogWarning("container ", id.str(), ": record its stop: ", put.message(), ", ignoring");
+  }
+  KillLater(id, at);
+}
+
+void Containers::ResumeStop(const store::v1::ContainerRecord& record) {
+  if (record.kill_at_ns() == 0) return;
+  const ContainerId id(record.id());
+  const absl::Time at = absl::FromUnixNanos(record.kill_at_ns());
+  live_.ShrinkKillTime(id, at);
+  KillLater(id, at);
 }
 
 void Containers::KillLater(const ContainerId& id, absl::Time at) {
@@ -246,12 +267,14 @@ absl::Status Containers::TakeDown(const store::v1::ContainerRecord& record, absl
 
 void Containers::Discard(const store::v1::ContainerRecord& record) {
   live_.Erase(ContainerId(record.id()));
-  leftovers_.RemoveOrRetry(absl::StrCat("snapshots of container ", record.id()),
-                           [this, record]() -> absl::Status {
-                             RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
-                             RETURN_IF_ERROR(RemoveVolumes(record));
-                             return node_.snapshotter->Remove(SnapshotId(record.snapshot_id()));
-                           });
+  leftovers_.RemoveOrRetry(
+      absl::StrCat("snapshots of container ", record.id()), [this, record]() -> absl::Status {
+        RETURN_IF_ERROR(Failpoint("containers.remove.snapshot"));
+        RETURN_IF_ERROR(RemoveVolumes(record));
+        RETURN_IF_ERROR(node_.snapshotter->Remove(SnapshotId(record.snapshot_id())));
+        // Its image may be gone, and have left it the layers.
+        return node_.images->CollectGarbage();
+      });
 }
 
 void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecord& exit) {
@@ -272,6 +295,14 @@ void Containers::OnExit(const PodId& pod, const ContainerId& id, const ExitRecor
   });
 }
 
+std::string Containers::ExplainOom(const store::v1::ContainerRecord& record) const {
+  // The directory's name has more than the ID in it with the systemd driver.
+  const std::string& path = record.cgroup_path();
+  const std::string directory = path.substr(path.rfind('/') + 1);
+  return OomMessage(record, *node_.cgroups, node_.oom_log->Find(directory),
+                    node_.DefaultCgroupParent());
+}
+
 void Containers::RecordExit(const ContainerId& id, const ExitRecord& exit) {
   Failpoint("containers.exit.commit").IgnoreError();  // for crashes: an exit is a fact
   std::string reason;                                 // none: it had ended already
@@ -283,8 +314,7 @@ void Containers::RecordExit(const ContainerId& id, const ExitRecord& exit) {
     exited->set_exit_code(exit.exit_code);
     exited->set_reason(reason);
     if (exit.oom_killed) {
-      exited->set_message(OomMessage(*exited, *node_.cgroups, node_.oom_log->Find(id.str()),
-                                     node_.DefaultCgroupParent()));
+      exited->set_message(ExplainOom(*exited));
     }
     if (exit.log_lost) {
       exited->set_log_lost(true);

@@ -99,6 +99,38 @@ TEST_F(ImageTest, AnImageInUseCanBeRemovedAndItsContainerGoesOn) {
   EXPECT_EQ(Exec(container, "ls /bin | wc -l > /dev/null; echo still"), "still\n");
 }
 
+TEST_F(ImageTest, ARemovedImagesContainersNeedItNoMore) {
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("in-use"));
+  const std::string reference = registry_.Image("user:1");
+  ASSERT_OK(cri().PullImage(reference));
+  cri::ContainerConfig config = ContainerConfig("running", {"sleep", "1000"});
+  config.mutable_image()->set_image(reference);
+  ASSERT_OK_AND_ASSIGN(const std::string running, CreateAndStart(pod, config));
+  config = ContainerConfig("gated", {"sleep", "1000"});
+  config.mutable_image()->set_image(reference);
+  ASSERT_OK_AND_ASSIGN(const std::string gated, Create(pod, config));
+  const std::string environment = Exec(running, "env | sort");
+  const std::string user = Exec(running, "id");
+  ASSERT_OK(cri().RemoveImage(reference));
+  Restart();
+  EXPECT_EQ(Exec(running, "env | sort"), environment);
+  EXPECT_EQ(Exec(running, "id"), user);
+  // Its process has to be made again, too.
+  ASSERT_OK(cri().StopContainer(gated, 0));
+  ASSERT_OK(cri().StartContainer(gated));
+  EXPECT_EQ(Exec(gated, "id"), user);
+}
+
+TEST_F(ImageTest, TheLayersOfARemovedImageGoWithItsLastContainer) {
+  const auto layers = [&] { return ListDirectory(daemon_.root() + "/layers")->size(); };
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("in-use"));
+  ASSERT_OK_AND_ASSIGN(const std::string container, Sleeper(pod));
+  ASSERT_OK(cri().RemoveImage(image()));
+  EXPECT_GE(layers(), 1u);
+  ASSERT_OK(cri().RemoveContainer(container));
+  EXPECT_EQ(layers(), 0u);
+}
+
 TEST_F(ImageTest, LayersGoWhenTheLastUserGoes) {
   const auto layers = [&] { return ListDirectory(daemon_.root() + "/layers")->size(); };
   ASSERT_OK(cri().PullImage(registry_.Image("layers:1")));
