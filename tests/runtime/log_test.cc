@@ -167,7 +167,7 @@ TEST_F(LogTest, AStalledLogStallsNoOtherLog) {
   EXPECT_FALSE(exits_.WaitForExit(other).log_lost);
   EXPECT_EQ(Output(other), "half a line\n");
   EXPECT_FALSE(RunToExit(late, Contents({"/guest", "split"})).log_lost);
-  EXPECT_EQ(Output(late), "one line\nerror\nlast\n");
+  EXPECT_EQ(Output(late), "one line\nerror\nlast");
   EXPECT_EQ(Writers(keeper_->pid()).size(), 2u);
   // What was stuck goes on where it was, once it can.
   std::string text;
