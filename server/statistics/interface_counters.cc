@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -29,7 +30,9 @@ bool ParseLine(absl::string_view line, InterfaceCounters* out) {
   for (size_t i = 0; i < kNumbers; ++i) {
     if (!absl::SimpleAtoi(fields[i], &numbers[i])) return false;
   }
-  out->name = std::string(absl::StripAsciiWhitespace(line.substr(0, colon)));
+  // A pod names its interfaces: any bytes but blanks, '/' and ':'. One that is no UTF-8 would make the whole
+  // answer unreadable. Ordinary names stay as they are.
+  out->name = absl::CHexEscape(absl::StripAsciiWhitespace(line.substr(0, colon)));
   uint64_t* const into[] = {&out->rx_bytes, &out->rx_packets, &out->rx_errors, &out->rx_dropped,
                             &out->tx_bytes, &out->tx_packets, &out->tx_errors, &out->tx_dropped};
   for (size_t i = 0; i < std::size(into); ++i) *into[i] = numbers[i < 4 ? i : i + 4];

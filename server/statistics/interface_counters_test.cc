@@ -45,6 +45,15 @@ TEST(InterfaceCountersTest, WhatIsNoLineIsLeftOut) {
   EXPECT_THAT(ParseInterfaceCounters(""), IsEmpty());
 }
 
+TEST(InterfaceCountersTest, NamesThatAreNoTextAreEscaped) {
+  const auto interfaces = ParseInterfaceCounters(
+      "\xff\xfe: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n"
+      "\xff\xfd: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+  ASSERT_THAT(interfaces, SizeIs(2));
+  EXPECT_EQ(interfaces[0].name, "\\xff\\xfe");
+  EXPECT_EQ(interfaces[1].name, "\\xff\\xfd");
+}
+
 TEST(InterfaceCountersTest, AProcessThatIsNotThereHasNone) {
   EXPECT_THAT(NetworkReader(0).Read(), IsEmpty());
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/clock.h"
 
 namespace berth {
 namespace {
@@ -30,7 +31,7 @@ WritableLayers::~WritableLayers() {
 std::optional<WritableLayers::Measured> WritableLayers::Get(const SnapshotId& id) {
   MutexLock lock(&mu_);
   Layer& layer = layers_[id];
-  if (!layer.queued && absl::Now() >= layer.due && !stopping_) {
+  if (!layer.queued && SteadyNow() >= layer.due && !stopping_) {
     layer.queued = true;
     queue_.push_back(id);
     if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
@@ -61,18 +62,20 @@ void WritableLayers::Run() {
 }
 
 bool WritableLayers::MeasureOne(const SnapshotId& id) {
-  const absl::Time begin = absl::Now();
+  const absl::Time begin = SteadyNow();
   const absl::StatusOr<DiskUsage> usage = measure_(id, ending_);
-  const absl::Time end = absl::Now();
-  const absl::Duration cost = std::max(end - begin, absl::ZeroDuration());
+  const absl::Time end = SteadyNow();
+  const absl::Duration cost = end - begin;
   MutexLock lock(&mu_);
   if (const auto found = layers_.find(id); found != layers_.end()) {
     found->second.queued = false;
     found->second.due = end + std::max(shortest_age_, cost * kAgePerCost);
-    if (usage.ok()) found->second.last = {*usage, end};
+    if (usage.ok()) found->second.last = {*usage, WallNow()};
   }
   const absl::Time rested = end + cost * (kShare - 1);
-  while (!stopping_ && !changed_.WaitWithDeadline(&mu_, rested)) continue;
+  for (absl::Duration left; !stopping_ && (left = rested - SteadyNow()) > absl::ZeroDuration();) {
+    changed_.WaitWithDeadline(&mu_, absl::Now() + left);
+  }
   return !stopping_;
 }
 

@@ -29,7 +29,7 @@ class WritableLayers {
   using Measure = std::function<absl::StatusOr<DiskUsage>(const SnapshotId&, const Cancellation&)>;
   struct Measured {
     DiskUsage usage;
-    absl::Time at;
+    absl::Time at;  // by the wall clock
   };
 
   explicit WritableLayers(Measure measure, absl::Duration shortest_age = absl::Seconds(10))
@@ -46,7 +46,7 @@ class WritableLayers {
  private:
   struct Layer {
     std::optional<Measured> last;
-    absl::Time due = absl::InfinitePast();
+    absl::Time due = absl::InfinitePast();  // by the steady clock
     bool queued = false;
   };
   void Run();
