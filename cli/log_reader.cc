@@ -60,21 +60,24 @@ absl::Status LogReader::PrintFile() {
   return absl::OkStatus();
 }
 
-// True if another file has the name now.
-bool LogReader::Reopen() {
+// The file that has the name now, if it is another; else invalid.
+UniqueFd LogReader::OpenNext() const {
   struct stat ours, named;
-  if (fstat(file_.get(), &ours) != 0 || stat(path_.c_str(), &named) != 0) return false;
-  if (ours.st_ino == named.st_ino && ours.st_dev == named.st_dev) return false;
+  if (fstat(file_.get(), &ours) != 0 || stat(path_.c_str(), &named) != 0) return UniqueFd();
+  if (ours.st_ino == named.st_ino && ours.st_dev == named.st_dev) return UniqueFd();
   absl::StatusOr<UniqueFd> file = OpenFile(path_, O_RDONLY);
-  if (!file.ok()) return false;
-  file_ = *std::move(file);
-  line_.clear();
-  return true;
+  return file.ok() ? *std::move(file) : UniqueFd();
 }
 
 absl::Status LogReader::Print() {
-  do RETURN_IF_ERROR(PrintFile());
-  while (Reopen());
+  RETURN_IF_ERROR(PrintFile());
+  while (UniqueFd next = OpenNext()) {
+    // It may have grown between the last look and its rotation.
+    RETURN_IF_ERROR(PrintFile());
+    file_ = std::move(next);
+    line_.clear();
+    RETURN_IF_ERROR(PrintFile());
+  }
   return absl::OkStatus();
 }
 

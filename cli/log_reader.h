@@ -24,7 +24,7 @@ class LogReader {
   LogReader(std::string path, UniqueFd file, UniqueFd watch)
       : path_(std::move(path)), file_(std::move(file)), watch_(std::move(watch)) {}
   absl::Status PrintFile();
-  bool Reopen();
+  UniqueFd OpenNext() const;
 
   std::string path_;
   UniqueFd file_;

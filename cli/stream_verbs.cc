@@ -75,11 +75,17 @@ bool WriteAll(int fd, absl::string_view bytes) {
   return true;
 }
 
+// A member's text; "" without one.
+std::string TextOf(const nlohmann::json& object, const char* member) {
+  const auto found = object.find(member);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 absl::StatusOr<int> ExitCodeOf(const std::string& text) {
   const nlohmann::json status = nlohmann::json::parse(text, nullptr, false);
   if (!status.is_object()) return absl::UnavailableError("the session broke off");
-  if (status.value("status", "") == "Success") return 0;
-  if (status.value("reason", "") == "NonZeroExitCode") {
+  if (TextOf(status, "status") == "Success") return 0;
+  if (TextOf(status, "reason") == "NonZeroExitCode") {
     const auto code = nlohmann::json::json_pointer("/details/causes/0/message");
     int number = 0;
     if (status.contains(code) && status[code].is_string() &&
@@ -87,7 +93,8 @@ absl::StatusOr<int> ExitCodeOf(const std::string& text) {
       return number;
     }
   }
-  return absl::UnknownError(status.value("message", "the session failed"));
+  const std::string message = TextOf(status, "message");
+  return absl::UnknownError(message.empty() ? "the session failed" : message);
 }
 
 class CommandSession {
