@@ -164,6 +164,7 @@ void InitLog(const Container& c);
 // Gives it to the present writer. kWriterLogIsPath: `log` is O_PATH.
 bool AddToWriter(Container& c, int log, uint32_t flags);
 bool SendReopen(const Container& c, int log);
+bool SendAttach(const Container& c, int client);
 // Asks for the rest; OnWriter hears the answer.
 bool FlushLog(const Container& c);
 bool LogIsWritten(const Container& c);  // all that was read

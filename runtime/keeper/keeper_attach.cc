@@ -13,10 +13,7 @@ void OnAttach(const KeeperRequest& r, Fds& fds) {
   if (c == nullptr) return Answer(fds.reply(), ESRCH);
   if (c->phase != Phase::kRunning) return Answer(fds.reply(), EALREADY);
   // A container that closed its output before anybody listened has no writer; its client hears the end.
-  if (GiveOutputToWriter(*c)) {
-    const WriterMessage attach = {WriterVerb::kAttach, Slot(*c), c->serial, 0};
-    if (!SendToWriter(state.writer, attach, &fds.fd[1], 1)) return Answer(fds.reply(), errno);
-  }
+  if (GiveOutputToWriter(*c) && !SendAttach(*c, fds.fd[1])) return Answer(fds.reply(), errno);
   const bool terminal = (c->plan_flags & kPlanTerminal) != 0;
   const bool wants_stdin = (r.flags & kWantsStdin) != 0;
   KeeperReply reply;

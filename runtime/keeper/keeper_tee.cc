@@ -58,11 +58,11 @@ void TeeOutput(LogSlot& s, int stream, const char* data, size_t size) {
   }
 }
 
-void EndSinks(LogSlot& s) {
+void EndSinks(LogSlot& s, bool ended) {
   if (s.sinks == 0) return;
   for (Sink& sink : sinks) {
     if (sink.serial != s.serial) continue;
-    Send(sink, AttachKind::kEnd, "", 0);
+    if (ended) Send(sink, AttachKind::kEnd, "", 0);
     Drop(s, sink);
   }
 }

@@ -81,7 +81,7 @@ void ClosePipe(int& fd) {
 }
 
 void Free(LogSlot& s) {
-  EndSinks(s);
+  EndSinks(s, /*ended=*/false);
   CloseFd(s.log);
   ClosePipe(s.pipe[0]);
   ClosePipe(s.pipe[1]);
@@ -155,6 +155,7 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
         DrainOutput(s);
         ReleaseCarry(s);
         answer.flags = s.lost ? uint32_t{kWriterLost} : 0u;
+        EndSinks(s, /*ended=*/true);
         Free(s);
       }
       SendToWriter(keeper_socket, answer, nullptr, 0);

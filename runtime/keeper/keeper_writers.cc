@@ -147,6 +147,11 @@ bool SendReopen(const Container& c, int log) {
   return SendToWriter(state.writers[c.writer].socket, reopen, &log, 1);
 }
 
+bool SendAttach(const Container& c, int client) {
+  const WriterMessage attach = {WriterVerb::kAttach, Slot(c), c.serial, 0};
+  return SendToWriter(state.writers[c.writer].socket, attach, &client, 1);
+}
+
 bool FlushLog(const Container& c) {
   const WriterMessage flush = {WriterVerb::kFlush, Slot(c), c.serial, 0};
   return SendToWriter(state.writers[c.writer].socket, flush, nullptr, 0);

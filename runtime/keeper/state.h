@@ -188,7 +188,8 @@ struct LogSlot {
 // them: who can't take a message at once is cut off.
 void AddSink(LogSlot& s, int epoll, int socket);
 void TeeOutput(LogSlot& s, int stream, const char* data, size_t size);
-void EndSinks(LogSlot& s);  // the container has ended
+// `ended`: the container has. Else another writer goes on, and the clients are cut off.
+void EndSinks(LogSlot& s, bool ended);
 // epoll says that a client may have gone. `key` as AddSink has given it, from kSinkKey on.
 inline constexpr uint64_t kSinkKey = uint64_t{1} << 32;
 void CheckSink(LogSlot* slots, uint64_t key);
