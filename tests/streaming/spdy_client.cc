@@ -30,7 +30,8 @@ StreamUrl ParseUrl(const std::string& url) {
   const size_t host = url.find("//") + 2;
   const size_t slash = url.find('/', host);
   const size_t colon = url.rfind(':', slash);
-  return {url.substr(host, colon - host), atoi(url.c_str() + colon + 1), url.substr(slash)};
+  return {url.substr(host, colon - host), atoi(url.c_str() + colon + 1),
+          slash == std::string::npos ? "/" : url.substr(slash)};
 }
 
 absl::StatusOr<UniqueFd> ConnectTo(const StreamUrl& url) {

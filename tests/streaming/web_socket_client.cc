@@ -8,6 +8,7 @@
 #include <boost/beast/core/buffers_to_string.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket/stream.hpp>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -36,7 +37,10 @@ class BeastClient : public WebSocketClient {
     }));
     Error error;
     websocket::response_type response;
-    stream_.handshake(response, to.host, to.path, error);
+    // Not the blocking one, which drops the response of a server that declines.
+    stream_.async_handshake(response, to.host, to.path, [&error](Error e) { error = e; });
+    error = asio::error::timed_out;
+    io_.run_for(std::chrono::seconds(20));
     if (error)
       return absl::UnavailableError(absl::StrCat(response.result_int(), ": ", error.message()));
     const auto chosen = response[beast::http::field::sec_websocket_protocol];
