@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/keeper/protocol.h"
 
 namespace berth {
@@ -19,9 +20,9 @@ constexpr int kMessagesAtOnce = 64;  // then others have their turn
 
 }  // namespace
 
-AttachOutput::AttachOutput(boost::asio::io_context* io, UniqueFd from, StreamPtr out, StreamPtr err,
+AttachOutput::AttachOutput(boost::asio::io_context* io, StreamPtr out, StreamPtr err,
                            std::function<void(absl::Status)> on_end)
-    : from_(*io, from.release()),
+    : from_(*io),
       lanes_{{std::move(out), "", ""}, {std::move(err), "", ""}},
       on_end_(std::move(on_end)) {}
 
@@ -29,8 +30,17 @@ std::shared_ptr<AttachOutput> AttachOutput::Start(boost::asio::io_context* io, U
                                                   StreamPtr out, StreamPtr err,
                                                   std::function<void(absl::Status)> on_end) {
   std::shared_ptr<AttachOutput> output(
-      new AttachOutput(io, std::move(from), std::move(out), std::move(err), std::move(on_end)));
-  output->Wait();
+      new AttachOutput(io, std::move(out), std::move(err), std::move(on_end)));
+  Error error;
+  (void)output->from_.assign(from.get(), error);
+  if (!error) {
+    from.release();
+    output->Wait();
+    return output;
+  }
+  output->ended_ = true;
+  output->result_ = absl::InternalError(absl::StrCat("watch the output: ", error.message()));
+  boost::asio::post(*io, [output] { output->EndIfWritten(); });
   return output;
 }
 
@@ -96,7 +106,7 @@ void AttachOutput::EndIfWritten() {
 void AttachOutput::Stop() {
   on_end_ = nullptr;
   Error ignored;
-  from_.close(ignored);
+  (void)from_.close(ignored);
 }
 
 }  // namespace berth

@@ -34,7 +34,7 @@ class AttachOutput : public std::enable_shared_from_this<AttachOutput> {
     std::string writing;
   };
 
-  AttachOutput(boost::asio::io_context* io, UniqueFd from, StreamPtr out, StreamPtr err,
+  AttachOutput(boost::asio::io_context* io, StreamPtr out, StreamPtr err,
                std::function<void(absl::Status)> on_end);
   void Wait();
   void Receive();

@@ -28,7 +28,7 @@ class TcpByteStream : public ByteStream {
  public:
   explicit TcpByteStream(Tcp::socket socket) : socket_(std::move(socket)) {
     Error ignored;
-    socket_.non_blocking(true, ignored);
+    (void)socket_.non_blocking(true, ignored);
   }
 
   void Read(ReadDone done) override {
@@ -48,11 +48,11 @@ class TcpByteStream : public ByteStream {
 
   void ShutdownWrite() override {
     Error ignored;
-    socket_.shutdown(Tcp::socket::shutdown_send, ignored);
+    (void)socket_.shutdown(Tcp::socket::shutdown_send, ignored);
   }
   void Abort() override {
     Error ignored;
-    socket_.close(ignored);
+    (void)socket_.close(ignored);
   }
   bool PeerGone() override { return !socket_.is_open() || TcpPeerGone(socket_.native_handle()); }
 

@@ -36,6 +36,7 @@ class ChannelConnection::Channel : public Stream {
     connection->Send(number, bytes, std::move(done));
   }
   void Finish() override {}
+  bool CanFinish() const override { return false; }
   void Reset() override {}
   void SetOnDead(std::function<void()> callback) override {
     if (connection != nullptr || !callback) {
@@ -96,7 +97,7 @@ void ChannelConnection::SetOnClosed(std::function<void()> on_closed) {
 
 void ChannelConnection::OnChannelData(int channel, absl::string_view bytes) {
   const auto found = channels_.find(channel);
-  if (found == channels_.end() || found->second->inbox.ended()) return;
+  if (closing_ || found == channels_.end() || found->second->inbox.ended()) return;
   unread_ += bytes.size();
   found->second->inbox.Add(bytes);
 }
@@ -108,7 +109,7 @@ void ChannelConnection::OnChannelClosed(int channel) {
 
 void ChannelConnection::ReadMore() {
   if (ended_ || reading_) return;
-  if (unread_ > kMaxUnread) return WaitWhileFull();
+  if (!closing_ && unread_ > kMaxUnread) return WaitWhileFull();
   reading_ = true;
   socket_->Read([self = shared_from_this()](bool ok, absl::string_view piece, bool last) {
     self->active_ = std::chrono::steady_clock::now();
@@ -123,9 +124,8 @@ void ChannelConnection::ReadMore() {
 
 void ChannelConnection::WaitWhileFull() {
   full_timer_.expires_after(kFullCheck);
-  full_timer_.async_wait([weak = weak_from_this()](Error error) {
-    const auto self = weak.lock();
-    if (error || self == nullptr || self->ended_ || self->closing_) return;
+  full_timer_.async_wait([self = shared_from_this()](Error error) {
+    if (error || self->ended_ || self->closing_) return;
     if (self->socket_->PeerGone()) return self->End();
     self->ReadMore();
   });

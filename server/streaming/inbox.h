@@ -29,14 +29,19 @@ class Inbox {
   }
   void Read(Stream::ReadDone done) {
     reader_ = std::move(done);
+    was_read_ = true;
     Deliver();
   }
 
   boost::asio::io_context* io() const { return io_; }
   size_t size() const { return bytes_.size(); }
   bool ended() const { return ended_; }
-  // Called when the reader has taken bytes.
+  // Whether nobody waits for anything more: all was read and the end, too, if it is read at all.
+  bool done() const { return ended_ && bytes_.empty() && (!was_read_ || end_was_read_); }
+  // Called when the reader has taken bytes; with 0 when it has taken the end.
   void SetOnTaken(std::function<void(size_t)> on_taken) { on_taken_ = std::move(on_taken); }
+  // Nobody wants what is left.
+  void Clear() { std::string().swap(bytes_); }
   void Drop() {
     reader_ = nullptr;
     on_taken_ = nullptr;
@@ -51,12 +56,15 @@ class Inbox {
     });
     reader_ = nullptr;
     bytes_.clear();
-    if (size > 0 && on_taken_) on_taken_(size);
+    end_was_read_ = size == 0;
+    if (on_taken_) on_taken_(size);  // which may be the end of this
   }
 
   boost::asio::io_context* const io_;
   std::string bytes_;
   bool ended_ = false;
+  bool was_read_ = false;
+  bool end_was_read_ = false;
   Stream::ReadDone reader_;
   std::function<void(size_t)> on_taken_;
 };

@@ -7,6 +7,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "server/streaming/command_gathering.h"
 
 namespace berth {
 namespace {
@@ -14,6 +16,8 @@ namespace {
 using Error = boost::system::error_code;
 using Tcp = boost::asio::ip::tcp;
 namespace ip = boost::asio::ip;
+
+constexpr size_t kMaxWaiting = 1000;
 
 }  // namespace
 
@@ -38,6 +42,7 @@ std::shared_ptr<Forward> Forward::Start(const StreamLoop& loop, const std::strin
   forward->data_->SetOnDead([weak = std::weak_ptr<Forward>(forward)] {
     if (const auto self = weak.lock()) self->Stop();
   });
+  Discard(forward->error_);  // which clients close at once
   forward->Connect(false);
   return forward;
 }
@@ -54,14 +59,15 @@ void Forward::OnSocket(absl::StatusOr<UniqueFd> socket, bool v6) {
   if (stopped_) return;
   if (!socket.ok()) return OnConnected(v6, socket.status());
   Error error;
-  socket_.close(error);
-  socket_.assign(v6 ? Tcp::v6() : Tcp::v4(), socket->release(), error);
+  (void)socket_.close(error);
+  (void)socket_.assign(v6 ? Tcp::v6() : Tcp::v4(), socket->get(), error);
   if (error) return OnConnected(v6, absl::InternalError(error.message()));
+  socket->release();
   const auto self = shared_from_this();
   deadline_.expires_after(loop_.patience);
   deadline_.async_wait([self](Error failed) {
     Error ignored;
-    if (!failed) self->socket_.close(ignored);
+    if (!failed) (void)self->socket_.close(ignored);
   });
   const ip::address localhost =
       v6 ? ip::address(ip::address_v6::loopback()) : ip::address(ip::address_v4::loopback());
@@ -97,10 +103,14 @@ void Forward::Refuse() {
 void Forward::Copy() {
   const auto self = shared_from_this();
   Error ignored;
-  socket_.set_option(Tcp::no_delay(true), ignored);
+  (void)socket_.set_option(Tcp::no_delay(true), ignored);
   UniqueFd writer(fcntl(socket_.native_handle(), F_DUPFD_CLOEXEC, 3));
   UniqueFd reader(fcntl(socket_.native_handle(), F_DUPFD_CLOEXEC, 3));
-  socket_.close(ignored);
+  if (!writer.valid() || !reader.valid()) {
+    refused_[0] = refused_[1] = ErrnoStatus("fcntl F_DUPFD_CLOEXEC");
+    return Refuse();
+  }
+  (void)socket_.close(ignored);
   out_open_ = in_open_ = true;
   out_ = OutPump::Start(loop_.io, std::move(reader), data_, [self](bool gone) {
     self->out_open_ = false;
@@ -110,6 +120,8 @@ void Forward::Copy() {
       return self->Stop();
     }
     self->data_->Finish();
+    // Else the client would wait for an answer for ever.
+    if (!self->data_->CanFinish()) return self->Stop();
     self->EndIfDone();
   });
   in_ = InPump::Start(loop_.io, data_, std::move(writer), InPump::AtEnd::kShutdown, [self] {
@@ -126,7 +138,7 @@ void Forward::Stop() {
   if (stopped_) return;
   stopped_ = true;
   Error ignored;
-  socket_.close(ignored);
+  (void)socket_.close(ignored);
   deadline_.cancel();
   if (out_ != nullptr) out_->Stop();
   if (in_ != nullptr) in_->Stop();
@@ -147,6 +159,8 @@ bool ForwardPairs::OnStream(StreamPtr stream, const SpdyHeaders& headers) {
   if (id.size() > 256 || (type != "data" && type != "error")) return false;
   // Old clients send none and open the data stream next after the error stream, one pair at a time.
   if (id.empty()) id = absl::StrCat("\n", port);
+  // A client may reset a half and open the next: the bound of streams isn't one of pairs.
+  if (pairs_.size() >= kMaxWaiting && !pairs_.contains(id)) return false;
   Pair& pair = pairs_[id];
   StreamPtr& half = type == "data" ? pair.data : pair.error;
   if (half != nullptr || (pair.port != 0 && pair.port != port)) return false;

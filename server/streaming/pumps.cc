@@ -20,23 +20,33 @@ constexpr size_t kBuffer = 128 << 10;
 // Of a terminal: more than the kernel buffers of one, and FIONREAD doesn't tell all (see keeper_log.cc).
 constexpr int64_t kTerminalMax = 1 << 17;
 
-int NonBlocking(UniqueFd fd) {
+// Hands `fd` over, non-blocking: 0, or an errno if there is nothing to be watched.
+int Assign(UniqueFd fd, Descriptor* to) {
+  if (!fd.valid()) return EBADF;
   fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
-  return fd.release();
+  Error error;
+  (void)to->assign(fd.get(), error);
+  if (error) return error.value();
+  fd.release();
+  return 0;
 }
 
 }  // namespace
 
 // ---- to the client ----
 
-OutPump::OutPump(boost::asio::io_context* io, UniqueFd from, StreamPtr to,
-                 std::function<void(bool gone)> on_end)
-    : from_(*io, NonBlocking(std::move(from))), to_(std::move(to)), on_end_(std::move(on_end)) {}
+OutPump::OutPump(boost::asio::io_context* io, StreamPtr to, std::function<void(bool gone)> on_end)
+    : from_(*io), to_(std::move(to)), on_end_(std::move(on_end)) {}
 
 std::shared_ptr<OutPump> OutPump::Start(boost::asio::io_context* io, UniqueFd from, StreamPtr to,
                                         std::function<void(bool gone)> on_end) {
-  std::shared_ptr<OutPump> pump(new OutPump(io, std::move(from), std::move(to), std::move(on_end)));
-  pump->Wait();
+  std::shared_ptr<OutPump> pump(new OutPump(io, std::move(to), std::move(on_end)));
+  pump->error_ = Assign(std::move(from), &pump->from_);
+  if (pump->error_ == 0) {
+    pump->Wait();
+  } else {
+    boost::asio::post(*io, [pump] { pump->End(false); });
+  }
   return pump;
 }
 
@@ -87,7 +97,7 @@ void OutPump::Drain() {
 
 void OutPump::End(bool gone) {
   Error ignored;
-  from_.close(ignored);
+  (void)from_.close(ignored);
   buffer_.reset();
   if (!on_end_) return;
   const auto on_end = std::move(on_end_);
@@ -98,7 +108,7 @@ void OutPump::End(bool gone) {
 void OutPump::Stop() {
   on_end_ = nullptr;
   Error ignored;
-  from_.close(ignored);
+  (void)from_.close(ignored);
 }
 
 // ---- from the client ----
@@ -106,7 +116,7 @@ void OutPump::Stop() {
 InPump::InPump(boost::asio::io_context* io, StreamPtr from, UniqueFd to, AtEnd at_end,
                std::function<void()> on_end)
     : from_(std::move(from)), to_(*io), at_end_(at_end), on_end_(std::move(on_end)) {
-  if (to.valid()) to_.assign(NonBlocking(std::move(to)));
+  Assign(std::move(to), &to_);
 }
 
 std::shared_ptr<InPump> InPump::Start(boost::asio::io_context* io, StreamPtr from, UniqueFd to,
@@ -141,7 +151,7 @@ void InPump::Write() {
       return;
     } else {
       Error ignored;
-      to_.close(ignored);  // nobody reads there any more
+      (void)to_.close(ignored);  // nobody reads there any more
     }
   }
   std::string().swap(bytes_);
@@ -151,7 +161,7 @@ void InPump::Write() {
 void InPump::End() {
   Error ignored;
   if (to_.is_open() && at_end_ == AtEnd::kShutdown) shutdown(to_.native_handle(), SHUT_WR);
-  if (at_end_ != AtEnd::kShutdown) to_.close(ignored);
+  if (at_end_ != AtEnd::kShutdown) (void)to_.close(ignored);
   if (!on_end_) return;
   const auto on_end = std::move(on_end_);
   on_end_ = nullptr;
@@ -161,7 +171,7 @@ void InPump::End() {
 void InPump::Stop() {
   on_end_ = nullptr;
   Error ignored;
-  to_.close(ignored);
+  (void)to_.close(ignored);
 }
 
 }  // namespace berth

@@ -18,7 +18,8 @@ namespace berth {
 // What is read from a descriptor goes to the client. Holds a buffer only while there are bytes.
 class OutPump : public std::enable_shared_from_this<OutPump> {
  public:
-  // `on_end(gone)` once: the descriptor is at its end or Drain was through; or the client is gone.
+  // `on_end(gone)` once: the descriptor is at its end, or Drain was through, or there is an error; or the
+  // client is gone.
   static std::shared_ptr<OutPump> Start(boost::asio::io_context* io, UniqueFd from, StreamPtr to,
                                         std::function<void(bool gone)> on_end);
   // The writers' process has ended: what is there now still goes out, then it is the end. Those who still
@@ -29,8 +30,7 @@ class OutPump : public std::enable_shared_from_this<OutPump> {
   int error() const { return error_; }
 
  private:
-  OutPump(boost::asio::io_context* io, UniqueFd from, StreamPtr to,
-          std::function<void(bool gone)> on_end);
+  OutPump(boost::asio::io_context* io, StreamPtr to, std::function<void(bool gone)> on_end);
   void Wait();
   void Copy();
   void End(bool gone);
@@ -50,7 +50,7 @@ class InPump : public std::enable_shared_from_this<InPump> {
  public:
   enum class AtEnd { kClose, kShutdown, kNothing };  // a pipe, a socket, a terminal
   // `on_end` once: the client has closed its side and all is written. One whose other end is closed,
-  // or that isn't valid, swallows what comes.
+  // or that can't be watched, swallows what comes.
   static std::shared_ptr<InPump> Start(boost::asio::io_context* io, StreamPtr from, UniqueFd to,
                                        AtEnd at_end, std::function<void()> on_end);
   void Stop();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/status.h"
 #include "server/streaming/remote_status.h"
 
 namespace berth {
@@ -15,7 +16,11 @@ namespace {
 using Descriptor = boost::asio::posix::stream_descriptor;
 using Error = boost::system::error_code;
 
-UniqueFd Duplicate(const UniqueFd& fd) { return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); }
+absl::StatusOr<UniqueFd> Duplicate(int fd) {
+  UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!copy.valid()) return ErrnoStatus("fcntl F_DUPFD_CLOEXEC");
+  return copy;
+}
 
 }  // namespace
 
@@ -44,35 +49,47 @@ void RemoteCommand::Start() {
 
 void RemoteCommand::OnExecStarted(absl::StatusOr<StartedExec> started) {
   if (finished_) return;  // the client has gone: dropping the session kills the process
-  if (!started.ok()) return Finish(started.status());
-  process_ = std::move(started->process);
-  if (started->terminal.valid()) {
-    terminal_ = std::move(started->terminal);
-    StartOutput(Duplicate(terminal_), streams_.out, &out_);
-    StartInput(Duplicate(terminal_), InPump::AtEnd::kNothing);
+  const absl::Status status = started.ok() ? JoinExec(*std::move(started)) : started.status();
+  if (!status.ok()) Finish(status);
+}
+
+absl::Status RemoteCommand::JoinExec(StartedExec started) {
+  process_ = std::move(started.process);
+  if (started.terminal.valid()) {
+    terminal_ = std::move(started.terminal);
+    ASSIGN_OR_RETURN(UniqueFd from, Duplicate(terminal_.get()));
+    ASSIGN_OR_RETURN(UniqueFd to, Duplicate(terminal_.get()));
+    StartOutput(std::move(from), streams_.out, &out_);
+    StartInput(std::move(to), InPump::AtEnd::kNothing);
     ReadSizes();
   } else {
-    StartOutput(std::move(started->out), streams_.out, &out_);
-    StartOutput(std::move(started->err), streams_.err, &err_);
-    StartInput(std::move(started->in), InPump::AtEnd::kClose);
+    StartOutput(std::move(started.out), streams_.out, &out_);
+    StartOutput(std::move(started.err), streams_.err, &err_);
+    StartInput(std::move(started.in), InPump::AtEnd::kClose);
   }
-  WaitForExit();
+  return WaitForExit();
 }
 
 void RemoteCommand::OnAttached(absl::StatusOr<StartedAttach> attached) {
   if (finished_) return;
-  if (!attached.ok()) return Finish(attached.status());
-  if (attached->terminal.valid()) {
-    terminal_ = std::move(attached->terminal);
-    StartInput(Duplicate(terminal_), InPump::AtEnd::kNothing);
+  const absl::Status status = attached.ok() ? JoinAttach(*std::move(attached)) : attached.status();
+  if (!status.ok()) Finish(status);
+}
+
+absl::Status RemoteCommand::JoinAttach(StartedAttach attached) {
+  if (attached.terminal.valid()) {
+    terminal_ = std::move(attached.terminal);
+    ASSIGN_OR_RETURN(UniqueFd to, Duplicate(terminal_.get()));
+    StartInput(std::move(to), InPump::AtEnd::kNothing);
     ReadSizes();
   } else {
-    StartInput(std::move(attached->in), InPump::AtEnd::kClose);
+    StartInput(std::move(attached.in), InPump::AtEnd::kClose);
   }
-  attached_ = AttachOutput::Start(loop_.io, std::move(attached->output), streams_.out, streams_.err,
-                                  [self = shared_from_this()](absl::Status status) {
+  attached_ = AttachOutput::Start(loop_.io, std::move(attached.output), streams_.out, streams_.err,
+                                  [self = shared_from_this()](const absl::Status& status) {
                                     self->Finish(status.ok() ? absl::StatusOr<int>(0) : status);
                                   });
+  return absl::OkStatus();
 }
 
 void RemoteCommand::StartInput(UniqueFd to, InPump::AtEnd at_end) {
@@ -84,15 +101,23 @@ void RemoteCommand::StartOutput(UniqueFd from, const StreamPtr& to,
                                 std::shared_ptr<OutPump>* pump) {
   if (!from.valid() || to == nullptr) return;
   ++open_outputs_;
-  *pump = OutPump::Start(loop_.io, std::move(from), to, [self = shared_from_this(), to](bool gone) {
-    --self->open_outputs_;
-    if (!gone) to->Finish();
-    self->FinishIfDone();
-  });
+  *pump = OutPump::Start(loop_.io, std::move(from), to,
+                         [self = shared_from_this(), to, pump](bool gone) {
+                           --self->open_outputs_;
+                           if (const int error = (*pump)->error(); error != 0)
+                             return self->Finish(ErrnoStatusOf(error, "read the output"));
+                           if (!gone) to->Finish();
+                           self->FinishIfDone();
+                         });
 }
 
-void RemoteCommand::WaitForExit() {
-  exit_.emplace(*loop_.io, fcntl(process_->fd(), F_DUPFD_CLOEXEC, 3));
+absl::Status RemoteCommand::WaitForExit() {
+  ASSIGN_OR_RETURN(UniqueFd fd, Duplicate(process_->fd()));
+  Error failed;
+  exit_.emplace(*loop_.io);
+  (void)exit_->assign(fd.get(), failed);
+  if (failed) return ErrnoStatusOf(failed.value(), "watch the process");
+  fd.release();
   exit_->async_wait(Descriptor::wait_read, [self = shared_from_this()](Error error) {
     if (error || self->process_ == nullptr) return;
     self->result_ = self->process_->Wait(absl::Now());
@@ -102,6 +127,7 @@ void RemoteCommand::WaitForExit() {
     if (self->err_ != nullptr) self->err_->Drain();
     self->FinishIfDone();
   });
+  return absl::OkStatus();
 }
 
 void RemoteCommand::FinishIfDone() {
@@ -111,7 +137,7 @@ void RemoteCommand::FinishIfDone() {
 // A bad size ends resizing, not the session.
 void RemoteCommand::ReadSizes() {
   if (streams_.resize == nullptr) return;
-  streams_.resize->Read([self = shared_from_this()](std::string bytes) {
+  streams_.resize->Read([self = shared_from_this()](const std::string& bytes) {
     if (bytes.empty() || self->finished_) return;
     for (const TerminalSize& size : self->sizes_.Read(bytes)) {
       winsize window{};

@@ -48,10 +48,12 @@ class RemoteCommand : public std::enable_shared_from_this<RemoteCommand> {
 
   void Start();
   void OnExecStarted(absl::StatusOr<StartedExec> started);
+  absl::Status JoinExec(StartedExec started);
   void OnAttached(absl::StatusOr<StartedAttach> attached);
+  absl::Status JoinAttach(StartedAttach attached);
   void StartInput(UniqueFd to, InPump::AtEnd at_end);
   void StartOutput(UniqueFd from, const StreamPtr& to, std::shared_ptr<OutPump>* pump);
-  void WaitForExit();
+  absl::Status WaitForExit();
   void FinishIfDone();
   void ReadSizes();
   void Finish(const absl::StatusOr<int>& result);

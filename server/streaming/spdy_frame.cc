@@ -127,6 +127,7 @@ absl::Status SpdyReader::ReadSettings(absl::string_view payload) {
     if ((NumberAt(payload, 0) & 0xffffff) != kSettingInitialWindow) continue;
     if (value > kSpdyMaxStream) return Broken("an initial window beyond 2^31");
     visitor_->OnInitialWindow(value);
+    break;  // the same setting again is to be ignored
   }
   return absl::OkStatus();
 }

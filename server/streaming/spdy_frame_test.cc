@@ -55,11 +55,14 @@ class Listener : public SpdyVisitor {
 
 std::string Everything() {
   SpdyWriter writer;
-  return absl::StrCat(writer.SynStream(1, false, {{"streamtype", "stdin"}, {"port", "80"}}),
-                      writer.SynStream(3, true, {}), writer.SynReply(1, false, {{"a", "b"}}),
-                      SpdyWriter::DataHead(1, 5, false), "hello", SpdyWriter::DataHead(1, 0, true),
-                      SpdyWriter::Reset(3, SpdyReset::kCancel), SpdyWriter::InitialWindow(1000),
-                      SpdyWriter::Ping(7), SpdyWriter::WindowUpdate(1, 99),
+  // One after the other: the compression goes on from block to block.
+  std::string frames = writer.SynStream(1, false, {{"streamtype", "stdin"}, {"port", "80"}});
+  frames += writer.SynStream(3, true, {});
+  frames += writer.SynReply(1, false, {{"a", "b"}});
+  return absl::StrCat(frames, SpdyWriter::DataHead(1, 5, false), "hello",
+                      SpdyWriter::DataHead(1, 0, true), SpdyWriter::Reset(3, SpdyReset::kCancel),
+                      SpdyWriter::InitialWindow(1000), SpdyWriter::Ping(7),
+                      SpdyWriter::WindowUpdate(1, 99),
                       SpdyWriter::GoAway(3, SpdyGoAway::kProtocolError));
 }
 
@@ -98,6 +101,15 @@ TEST(SpdyFrameTest, UnknownControlFramesAreIgnored) {
   const std::string unknown("\x80\x03\x00\x0b\x00\x00\x00\x02xy", 10);
   EXPECT_TRUE(reader.Read(unknown + SpdyWriter::Ping(1)).ok());
   EXPECT_THAT(listener.heard, ElementsAre("ping 1"));
+}
+
+TEST(SpdyFrameTest, OfASettingTheFirstCounts) {
+  Listener listener;
+  SpdyReader reader(&listener);
+  const std::string twice(
+      "\x80\x03\x00\x04\x00\x00\x00\x14\0\0\0\2\0\0\0\7\0\0\0\x10\0\0\0\7\0\0\0\x20", 28);
+  EXPECT_TRUE(reader.Read(twice).ok());
+  EXPECT_THAT(listener.heard, ElementsAre("initial 16"));
 }
 
 TEST(SpdyFrameTest, WhatBreaksTheProtocolIsRefused) {

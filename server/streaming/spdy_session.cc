@@ -68,9 +68,11 @@ class SpdySession::SessionStream : public Stream {
     }
   }
 
-  // The stream is dead: readers hear its end, a writer that it failed.
+  // The stream is dead: readers hear its end, a writer that it failed. What wasn't read is counted no
+  // more, so it isn't kept either.
   void Die() {
     session = nullptr;
+    inbox.Clear();
     inbox.End();
     if (on_dead) boost::asio::post(*io(), std::move(on_dead));
     on_dead = nullptr;
@@ -153,22 +155,23 @@ void SpdySession::OnBytes(bool ok, absl::string_view bytes) {
   ReadMore();
 }
 
-// Nobody reads, so nobody would hear that the client has gone.
+// Nobody reads, so nobody would hear that the client has gone; nor does a read keep the session.
 void SpdySession::WaitWhileFull() {
   full_timer_.expires_after(kFullCheck);
-  full_timer_.async_wait([weak = weak_from_this()](Error error) {
-    const auto self = weak.lock();
-    if (error || self == nullptr || self->ended_) return;
+  full_timer_.async_wait([self = shared_from_this()](Error error) {
+    if (error || self->ended_) return;
     if (self->bytes_->PeerGone()) return self->End();
     self->ReadMore();
   });
 }
 
 void SpdySession::Taken(SessionStream& stream, size_t bytes) {
+  const std::shared_ptr<SessionStream> kept = Find(stream.id);
   const bool was_full = Full();
   unread_ -= bytes;
   Credit(0, bytes, &owed_);
   if (!stream.inbox.ended()) Credit(stream.id, bytes, &stream.owed);
+  ForgetIfDone(stream);
   if (was_full && !Full()) {
     // From the loop, as a read may be about to be asked for.
     boost::asio::post(*io_, [self = shared_from_this()] { self->ReadMore(); });
@@ -235,14 +238,15 @@ void SpdySession::OnWindowUpdate(uint32_t id, uint32_t delta) {
   const auto stream = Find(id);
   if (id != 0 && stream == nullptr) return;
   int64_t& window = id == 0 ? window_ : stream->window;
+  const bool was_closed = window <= 0;
   window += delta;
   if (window > int64_t{kSpdyMaxStream}) {
     if (id == 0) return Fail(SpdyGoAway::kProtocolError);
     Send(SpdyWriter::Reset(id, SpdyReset::kFlowControlError));
     return Forget(*stream);
   }
-  if (id == 0) return SendAllPending();
-  SendPending(*stream);
+  if (id != 0) return SendPending(*stream);
+  if (was_closed) SendAllPending();  // else nothing waits for it
 }
 
 void SpdySession::OnData(uint32_t id, absl::string_view bytes, bool fin) {
@@ -298,6 +302,7 @@ void SpdySession::SendPending(SessionStream& stream) {
 
 void SpdySession::SendAllPending() {
   std::vector<std::shared_ptr<SessionStream>> all;
+  all.reserve(streams_.size());
   for (auto& [id, stream] : streams_) all.push_back(stream);
   for (auto& stream : all) SendPending(*stream);
 }
@@ -353,9 +358,9 @@ void SpdySession::Forget(SessionStream& stream) {
   }
 }
 
-// Both sides are closed, and all has been read.
+// Both sides are closed, and all has been read: until then the stream's user hears if the client resets it.
 void SpdySession::ForgetIfDone(SessionStream& stream) {
-  if (stream.session == nullptr || !stream.finished || !stream.inbox.ended()) return;
+  if (stream.session == nullptr || !stream.finished || !stream.inbox.done()) return;
   Forget(stream);
 }
 
@@ -364,6 +369,7 @@ void SpdySession::Fail(SpdyGoAway status) {
   Send(SpdyWriter::GoAway(last_stream_, status));
   closing_ = true;
   std::vector<std::shared_ptr<SessionStream>> all;
+  all.reserve(streams_.size());
   for (auto& [id, stream] : streams_) all.push_back(stream);
   for (auto& stream : all) Forget(*stream);
   Flush();
@@ -383,9 +389,8 @@ void SpdySession::Linger() {
   lingering_ = true;
   bytes_->ShutdownWrite();
   full_timer_.expires_after(kLinger);
-  full_timer_.async_wait([weak = weak_from_this()](Error error) {
-    const auto self = weak.lock();
-    if (!error && self != nullptr) self->End();
+  full_timer_.async_wait([self = shared_from_this()](Error error) {
+    if (!error) self->End();
   });
 }
 

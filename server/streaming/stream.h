@@ -31,6 +31,8 @@ class Stream {
 
   // No more will be written; the client may still send.
   virtual void Finish() = 0;
+  // Whether the client hears of Finish; if not, only the connection's end tells it.
+  virtual bool CanFinish() const { return true; }
   // Ends both sides at once.
   virtual void Reset() = 0;
   // Called once when the client has reset the stream or is gone, also after its end.

@@ -140,7 +140,7 @@ class Front : public std::enable_shared_from_this<Front> {
     asio::async_write(stream_, asio::buffer(output_),
                       [self = shared_from_this()](Error error, size_t) {
                         if (error) return;
-                        self->stream_.socket().shutdown(Tcp::socket::shutdown_send, error);
+                        (void)self->stream_.socket().shutdown(Tcp::socket::shutdown_send, error);
                         self->ReadRest();
                       });
   }
@@ -348,8 +348,8 @@ class StreamingServer::Impl {
     Error ignored;
     const int count = connections_.Get();
     if (count >= options_.max_connections + kBusyAnswers) return;
-    socket.set_option(Tcp::no_delay(true), ignored);
-    socket.set_option(asio::socket_base::keep_alive(true), ignored);
+    (void)socket.set_option(Tcp::no_delay(true), ignored);
+    (void)socket.set_option(asio::socket_base::keep_alive(true), ignored);
     const auto front = std::make_shared<Front>(
         std::move(socket), loop_, &sessions_,
         [this](const std::string& token) { return tokens_.Take(token); },

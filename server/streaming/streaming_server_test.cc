@@ -6,12 +6,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "base/status.h"
 #include "runtime/keeper/protocol.h"
 #include "tests/streaming/spdy_client.h"
@@ -38,11 +41,12 @@ class FakeBackend : public StreamBackend {
         pipe2(input, O_CLOEXEC) != 0) {
       return ErrnoStatus("socketpair");
     }
-    writer.reset(output[1]);
-    stdin_reader.reset(input[0]);
     StartedAttach started;
     started.output.reset(output[0]);
     started.in.reset(input[1]);
+    writer.reset(output[1]);
+    stdin_reader.reset(input[0]);
+    attached.Notify();
     return started;
   }
   absl::StatusOr<UniqueFd> PodSocket(const std::string& pod, int family) override {
@@ -53,6 +57,8 @@ class FakeBackend : public StreamBackend {
     const std::string message = std::string(1, static_cast<char>(kind)) + text;
     EXPECT_EQ(send(writer.get(), message.data(), message.size(), MSG_NOSIGNAL), message.size());
   }
+  // For the one attach of a test: then there are the ends of its pipes.
+  absl::Notification attached;
   UniqueFd writer, stdin_reader;
 };
 
@@ -179,15 +185,14 @@ TEST_F(StreamingServerTest, StreamsHaveToComeInTime) {
   auto client = SpdyClient::Connect(Url(StreamKind::kExec)).value();
   client->OpenTyped("error");
   EXPECT_TRUE(client->ReadUntil([&] { return client->closed(); }));
+  client->Drop();
   EXPECT_TRUE(WaitForNoConnections());
 }
 
 TEST_F(StreamingServerTest, AttachCarriesBothWays) {
   auto client = OpenCommand(Url(StreamKind::kAttach), true, true, true, false, {}).value();
   client.spdy->Send(client.in, "hello", true);
-  EXPECT_TRUE(client.spdy->ReadUntil([&] { return backend_.writer.valid(); }) ||
-              backend_.writer.valid());
-  while (!backend_.writer.valid()) std::this_thread::yield();
+  backend_.attached.WaitForNotification();
   EXPECT_EQ(ReadToEnd(backend_.stdin_reader.get()), "hello");
   backend_.Say(AttachKind::kStdout, "out");
   backend_.Say(AttachKind::kStderr, "err");
@@ -203,9 +208,7 @@ TEST_F(StreamingServerTest, AnAttachThatWasCutOffSaysSo) {
   // stdin is wanted by the request: without its stream nothing begins.
   EXPECT_FALSE(client.ok() && !client->spdy->ReadAll(client->error).empty());
   auto whole = OpenCommand(Url(StreamKind::kAttach), true, true, true, false, {}).value();
-  backend_.writer.reset();
-  for (int i = 0; i < 2000 && !backend_.writer.valid(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  backend_.attached.WaitForNotification();
   backend_.Say(AttachKind::kStdout, "some");
   backend_.writer.reset();
   EXPECT_EQ(whole.spdy->ReadAll(whole.out), "some");
@@ -218,7 +221,7 @@ TEST_F(StreamingServerTest, AWebSocketAttachWithHalfClose) {
   EXPECT_EQ(client->Receive().value(), "\x01");  // empty, on stdout
   ASSERT_TRUE(client->Send(std::string("\0abc", 4)).ok());
   ASSERT_TRUE(client->Send(std::string("\xff\0", 2)).ok());
-  while (!backend_.writer.valid()) std::this_thread::yield();
+  backend_.attached.WaitForNotification();
   EXPECT_EQ(ReadToEnd(backend_.stdin_reader.get()), "abc");
   backend_.Say(AttachKind::kStderr, "oops");
   backend_.Say(AttachKind::kEnd, "");
@@ -246,6 +249,43 @@ TEST_F(StreamingServerTest, ForwardsKeepHalfCloses) {
   EXPECT_EQ(client->ReadAll(data), "answer");
   EXPECT_EQ(client->ReadAll(error), "");
   EXPECT_FALSE(client->stream(data).reset);
+}
+
+TEST_F(StreamingServerTest, WhatAClientSaysAfterThePodsLastWordArrives) {
+  PodListener pod;
+  auto client = Forward();
+  client->Open(Pair("error", pod.port, 1), true);
+  const uint32_t data = client->Open(Pair("data", pod.port, 1));
+  const UniqueFd peer = pod.Accept();
+  shutdown(peer.get(), SHUT_WR);
+  EXPECT_EQ(client->ReadAll(data), "");
+  // More than the socket between takes, so that some waits in the server when the client's end comes.
+  const std::string text(12 << 20, 'z');
+  std::thread writer([&] { client->Send(data, text, true); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(ReadToEnd(peer.get()).size(), text.size());
+  writer.join();
+}
+
+TEST_F(StreamingServerTest, AForwardWithoutDescriptorsSaysSo) {
+  PodListener pod;
+  auto client = Forward();
+  EXPECT_TRUE(client->stream(1).bytes.empty());
+  client->SendFrame(SpdyWriter::Ping(1));
+  ASSERT_TRUE(client->ReadUntil([&] { return client->last_ping() == 1; }));
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  // One is left, which the socket takes.
+  const UniqueFd next(dup(STDIN_FILENO));
+  const rlimit tight = {static_cast<rlim_t>(next.get()) + 2, before.rlim_max};
+  UniqueFd hole(dup(STDIN_FILENO));
+  ASSERT_EQ(hole.get(), next.get() + 1) << "no dense descriptors";
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
+  hole.reset();
+  const uint32_t error = client->Open(Pair("error", pod.port, 1), true);
+  client->Open(Pair("data", pod.port, 1));
+  EXPECT_THAT(client->ReadAll(error), HasSubstr("Too many open files"));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(StreamingServerTest, ForwardsTryIpv6AndManyGoAtOnce) {
@@ -299,7 +339,7 @@ TEST_F(StreamingServerTest, AForwardOverAWebSocketSaysItsPort) {
   auto client =
       WebSocketClient::Connect(Url(StreamKind::kPortForward, {pod.port}), "v4.channel.k8s.io")
           .value();
-  const UniqueFd peer = pod.Accept();
+  UniqueFd peer = pod.Accept();
   ASSERT_TRUE(client->Send(std::string("\0ask", 4)).ok());
   char buffer[3];
   EXPECT_EQ(recv(peer.get(), buffer, 3, MSG_WAITALL), 3);
@@ -311,6 +351,10 @@ TEST_F(StreamingServerTest, AForwardOverAWebSocketSaysItsPort) {
   }
   const std::string port = {static_cast<char>(pod.port & 255), static_cast<char>(pod.port >> 8)};
   EXPECT_EQ(data, port + "hi");
+  // There is no half-close for the pod's side: the connection's end tells it.
+  peer.reset();
+  while (client->Receive().ok()) continue;
+  EXPECT_EQ(client->close_code(), 1000);
 }
 
 TEST_F(StreamingServerTest, BackPressureStopsWhoSendsTooMuch) {

@@ -14,8 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
 
@@ -29,7 +29,7 @@ template <typename Request>
 class Tokens {
  public:
   // 128 random bits in 32 hex digits. ResourceExhausted if kMaxTokens wait for their use.
-  absl::StatusOr<std::string> Issue(Request request, absl::Time now = absl::Now()) {
+  absl::StatusOr<std::string> Issue(Request request, absl::Time now = SteadyNow()) {
     char bits[16];
     if (getrandom(bits, sizeof bits, 0) != sizeof bits) return ErrnoStatus("getrandom");
     std::string token = absl::BytesToHexString(absl::string_view(bits, sizeof bits));
@@ -44,7 +44,7 @@ class Tokens {
   }
 
   // The request, once; nothing if the token is unknown, was used, or is too old.
-  std::optional<Request> Take(const std::string& token, absl::Time now = absl::Now()) {
+  std::optional<Request> Take(const std::string& token, absl::Time now = SteadyNow()) {
     MutexLock lock(&mu_);
     Expire(now);
     const auto found = waiting_.find(token);

@@ -68,7 +68,7 @@ class BeastWebSocket : public WebSocket, public std::enable_shared_from_this<Bea
 
   void Abort() override {
     Error ignored;
-    stream_.next_layer().close(ignored);
+    (void)stream_.next_layer().close(ignored);
   }
 
   bool PeerGone() override {
