@@ -98,6 +98,14 @@ void ReadHops() {
   }
 }
 
+// While its zombie tells whether it ever executed its program.
+void ReadLastReport(int pid) {
+  for (uint32_t i = 0; i < state.container_top; ++i) {
+    Container& c = state.containers[i];
+    if (c.phase == Phase::kStarting && c.pid == pid && c.status >= 0) ReadReport(c);
+  }
+}
+
 // True when both the main process and the leader of its hop, if there was one, have ended.
 template <typename Entry>
 bool BothEnded(Entry& entry, int pid, int status) {
@@ -165,8 +173,12 @@ void FinishExit(Container& c, bool lost) {
 
 void ReapChildren() {
   for (;;) {
+    siginfo_t ended;
+    ended.si_pid = 0;
+    if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0) return;
+    ReadLastReport(ended.si_pid);
     int status;
-    const int pid = waitpid(-1, &status, WNOHANG);
+    const int pid = waitpid(ended.si_pid, &status, WNOHANG);
     if (pid <= 0) return;
     OnChild(pid, status);
   }
