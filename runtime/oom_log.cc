@@ -1,6 +1,7 @@
 #include "runtime/oom_log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -53,8 +54,14 @@ std::optional<OomReport> ParseOomReport(absl::string_view message) {
   return report;
 }
 
-OomLog::OomLog(const std::string& path)
-    : log_(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {}
+bool InInitialPidNamespace() {
+  constexpr ino_t kInitial = 0xEFFFFFFC;  // PROC_PID_INIT_INO of the kernel's proc_ns.h
+  struct stat own;
+  return stat("/proc/self/ns/pid", &own) == 0 && own.st_ino == kInitial;
+}
+
+OomLog::OomLog(const std::string& path, bool own_pids)
+    : log_(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)), own_pids_(own_pids) {}
 
 std::optional<OomReport> OomLog::Find(absl::string_view name) {
   MutexLock lock(&mu_);
@@ -80,6 +87,7 @@ void OomLog::ReadNew() {
     text.remove_prefix(semicolon + 1);
     std::optional<OomReport> report = ParseOomReport(text.substr(0, text.find('\n')));
     if (!report.has_value()) continue;
+    if (!own_pids_) report->victim_pid = 0;
     reports_.push_back(*std::move(report));
     if (reports_.size() > kKept) reports_.pop_front();
   }

@@ -22,16 +22,19 @@ struct OomReport {
   std::string limit_cgroup;  // empty: the node ran out of memory
   std::string victim_cgroup;
   std::string victim_name;  // at most 15 bytes of the container's own choice
-  pid_t victim_pid = 0;     // in the host's PID namespace
+  pid_t victim_pid = 0;     // 0: not known in this process' PID namespace
 };
 
 // The report in a message of the kernel's log, if it is one.
 std::optional<OomReport> ParseOomReport(absl::string_view message);
 
+// The kernel's pids are those of the initial PID namespace: whether this process is in it.
+bool InInitialPidNamespace();
+
 // Thread-safe; a call reads what has come since the last one, and waits for nothing.
 class OomLog {
  public:
-  explicit OomLog(const std::string& path = "/dev/kmsg");
+  explicit OomLog(const std::string& path = "/dev/kmsg", bool own_pids = InInitialPidNamespace());
 
   // The newest report about a process in the cgroup whose directory is named `name`, or below it.
   std::optional<OomReport> Find(absl::string_view name) ABSL_LOCKS_EXCLUDED(mu_);
@@ -40,6 +43,7 @@ class OomLog {
   void ReadNew() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const UniqueFd log_;
+  const bool own_pids_;
   Mutex mu_;
   std::deque<OomReport> reports_ ABSL_GUARDED_BY(mu_);  // the newest last
 };

@@ -44,11 +44,15 @@ TEST(OomLogTest, FindsByTheContainersDirectory) {
   const std::string path = std::string(getenv("TEST_TMPDIR")) + "/kmsg";
   // A regular file is read at once, as one record: enough for one report.
   std::ofstream(path) << "4,100,200,-;" << kOfTheNode << "\n SUBSYSTEM=x\n";
-  OomLog log(path);
+  OomLog log(path, /*own_pids=*/true);
   EXPECT_FALSE(log.Find("c1").has_value());
   EXPECT_FALSE(log.Find("c").has_value());
   ASSERT_TRUE(log.Find("c2").has_value());
   EXPECT_EQ(log.Find("c2")->victim_pid, 7);
+  // From within another PID namespace the number would be somebody else's.
+  OomLog inner(path, /*own_pids=*/false);
+  ASSERT_TRUE(inner.Find("c2").has_value());
+  EXPECT_EQ(inner.Find("c2")->victim_pid, 0);
 }
 
 TEST(OomLogTest, WithoutALogThereIsNoReport) {

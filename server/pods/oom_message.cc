@@ -48,6 +48,7 @@ std::string Limit(const std::string& cgroup, const store::v1::ContainerRecord& r
 std::string Victim(const store::v1::ContainerRecord& record,
                    const std::optional<OomReport>& report) {
   if (!report.has_value()) return "killed";
+  if (report->victim_pid == 0) return absl::StrCat("killed ", report->victim_name);
   return absl::StrCat("killed ", report->victim_name, " (pid ", report->victim_pid,
                       report->victim_pid == record.init().pid() ? ", the main process)"
                                                                 : ", not the main process)");

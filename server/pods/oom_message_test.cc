@@ -72,6 +72,12 @@ TEST_F(OomMessageTest, ALimitBelowTheContainersCgroupIsTheContainers) {
             "(25165824 bytes) was reached");
 }
 
+TEST_F(OomMessageTest, WithoutAPidNobodyIsSaidToBeTheMainProcess) {
+  OomReport report = Report("/outer/pods/p/c1");
+  report.victim_pid = 0;
+  EXPECT_EQ(Message(report).find("killed tail: the container's memory limit"), 0u);
+}
+
 TEST_F(OomMessageTest, TheNodeHasNoLimit) {
   OomReport report = Report("");
   report.victim_pid = 5000;
