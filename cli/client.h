@@ -38,6 +38,24 @@ class Client {
                                 const Request& request) const {
     return CallOn(images_.get(), method, request);
   }
+  // A call whose answers come for as long as the server has some: each to `take`, until that returns
+  // false. No deadline.
+  template <typename Request, typename Response>
+  absl::Status Listen(std::unique_ptr<grpc::ClientReader<Response>> (Runtime::*method)(
+                          grpc::ClientContext*, const Request&),
+                      const Request& request, bool (*take)(const Response&)) const {
+    grpc::ClientContext context;
+    const std::unique_ptr<grpc::ClientReader<Response>> reader =
+        (runtime_.get()->*method)(&context, request);
+    Response response;
+    while (reader->Read(&response)) {
+      if (take(response)) continue;
+      context.TryCancel();
+      return absl::OkStatus();
+    }
+    const grpc::Status status = reader->Finish();
+    return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  }
 
  private:
   template <typename Stub, typename Request, typename Response>

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
@@ -48,21 +47,33 @@ class RawTerminal {
   const bool good_;
 };
 
-// Signals as events, so that whatever ends us passes the destructors.
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
+
+int signal_pipe = -1;  // the handler's end; never closed
+
+void OnSignal(int signal) {
+  const int before = errno;
+  const char byte = static_cast<char>(signal);
+  (void)!write(signal_pipe, &byte, 1);
+  errno = before;
+}
+
+// Signals as events, so that whatever ends us passes the destructors. By a handler, as a blocked signal
+// goes to another thread, and gRPC has some.
 absl::StatusOr<UniqueFd> TakeSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}) sigaddset(&set, signal);
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-  UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd) return ErrnoStatus("signalfd");
-  return fd;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return ErrnoStatus("pipe2");
+  signal_pipe = ends[1];
+  struct sigaction action{};
+  action.sa_handler = OnSignal;
+  for (const int signal : kSignals) sigaction(signal, &action, nullptr);
+  return UniqueFd(ends[0]);
 }
 
 // The next one, 0 if there is none.
 int NextSignal(int fd) {
-  signalfd_siginfo info;
-  return read(fd, &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+  char byte;
+  return read(fd, &byte, 1) == 1 ? byte : 0;
 }
 
 bool WriteAll(int fd, absl::string_view bytes) {
@@ -102,12 +113,12 @@ class CommandSession {
   explicit CommandSession(const CommandOptions& options) : options_(options) {}
 
   absl::StatusOr<int> Run(const std::string& url) {
-    ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
     ASSIGN_OR_RETURN(connection_,
                      SpdyConnection::Open(url, "v4.channel.k8s.io",
                                           [this](uint32_t id, absl::string_view bytes, bool end) {
                                             OnBytes(id, bytes, end);
                                           }));
+    ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
     OpenStreams();
     std::unique_ptr<RawTerminal> raw;
     if (options_.tty) raw = std::make_unique<RawTerminal>();
@@ -187,13 +198,13 @@ class ForwardSession {
   ForwardSession(int local, int remote) : local_(local), remote_(remote) {}
 
   absl::StatusOr<int> Run(const std::string& url) {
-    ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
-    ASSIGN_OR_RETURN(const UniqueFd listener, Listen());
     ASSIGN_OR_RETURN(connection_,
                      SpdyConnection::Open(url, "portforward.k8s.io",
                                           [this](uint32_t id, absl::string_view bytes, bool end) {
                                             OnBytes(id, bytes, end);
                                           }));
+    ASSIGN_OR_RETURN(const UniqueFd signals, TakeSignals());
+    ASSIGN_OR_RETURN(const UniqueFd listener, Listen());
     for (;;) {
       const bool sending = connection_->sending();
       std::vector<pollfd> fds = {

@@ -276,6 +276,30 @@ absl::StatusOr<int> PortForward(const Client& client, const Arguments& arguments
   return RunForward(response.url(), local, remote);
 }
 
+// `TIME TYPE ID NAMESPACE/POD CONTAINER`; a sandbox, and what was deleted, have no container's name.
+bool PrintEvent(const cri::ContainerEventResponse& event) {
+  std::string type = cri::ContainerEventType_Name(event.container_event_type());
+  type = StateName(type.substr(0, type.rfind('_')));
+  const cri::PodSandboxMetadata& pod = event.pod_sandbox_status().metadata();
+  std::string name;
+  for (const cri::ContainerStatus& status : event.containers_statuses()) {
+    if (status.id() == event.container_id()) name = " " + status.metadata().name();
+  }
+  const std::string time = absl::FormatTime(
+      absl::RFC3339_full, absl::FromUnixNanos(event.created_at()), absl::UTCTimeZone());
+  printf("%-35s %-8s %s %s/%s%s\n", time.c_str(), type.c_str(),
+         event.container_id().substr(0, kShortId).c_str(), pod.namespace_().c_str(),
+         pod.name().c_str(), name.c_str());
+  return fflush(stdout) == 0;
+}
+
+absl::StatusOr<int> Events(const Client& client, const Arguments& arguments) {
+  RETURN_IF_ERROR(Expect(arguments, 0, 0));
+  RETURN_IF_ERROR(
+      client.Listen(&Client::Runtime::GetContainerEvents, cri::GetEventsRequest(), PrintEvent));
+  return 0;
+}
+
 absl::StatusOr<int> Containers(const Client& client, const Arguments& given) {
   Arguments arguments = given;
   const bool all = Options::TakeFlag(&arguments, "-a");
@@ -447,6 +471,7 @@ const std::vector<Verb>& Verbs() {
        "run a command in a container; -i: with stdin, -t: with a terminal", Exec},
       {"attach", "[-i] [-t] CONTAINER", "join a container's output, and its stdin with -i", Attach},
       {"forward", "POD [LOCAL:]PORT", "forward a local port to one of a pod's", PortForward},
+      {"events", "", "what happens to pods and containers from now on", Events},
       {"stop", "ID...", "stop containers or pods", Stop},
       {"rm", "ID...", "remove containers or pods", Remove},
   };
