@@ -133,6 +133,8 @@ TEST_F(AttachTest, ASlowClientSlowsNobodyAndIsCutOff) {
   ASSERT_OK_AND_ASSIGN(CommandClient starter, Attach(id, true));
   // Until the streams are up nothing is to be lost: the slow one was there first.
   starter.spdy->Send(starter.in, "go\n");
+  // One that leaves before it has been joined to the container may not be heard.
+  EXPECT_TRUE(starter.spdy->ReadText(starter.out, "a"));
   starter.spdy->Drop();
   ASSERT_OK_AND_ASSIGN(const auto status, cri().WaitForExit(id, absl::Seconds(60)));
   EXPECT_EQ(LogText(ReadLog(status.log_path())).size(), 60000006u);
