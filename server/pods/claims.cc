@@ -53,10 +53,11 @@ absl::StatusOr<std::string> Claims::Run(const std::string& name, const std::stri
       if (equal) return flight->outcome;
     }
   }
-  return Own(name, std::move(mine), caller, create);
+  return Own(name, mine, caller, create);
 }
 
-absl::StatusOr<std::string> Claims::Own(const std::string& name, std::shared_ptr<InFlight> flight,
+absl::StatusOr<std::string> Claims::Own(const std::string& name,
+                                        const std::shared_ptr<InFlight>& flight,
                                         const CallContext& caller, const Create& create) {
   absl::StatusOr<std::string> outcome = create(flight->creation);
   MutexLock lock(&mu_);

@@ -59,7 +59,7 @@ class Claims {
     absl::StatusOr<std::string> outcome = absl::UnknownError("in progress");
   };
 
-  absl::StatusOr<std::string> Own(const std::string& name, std::shared_ptr<InFlight> flight,
+  absl::StatusOr<std::string> Own(const std::string& name, const std::shared_ptr<InFlight>& flight,
                                   const CallContext& caller, const Create& create)
       ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveUnclaimed(const std::string& name, const std::string& id)
