@@ -1,11 +1,12 @@
 #include "server/pods/container_streams.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <thread>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -161,13 +162,22 @@ absl::StatusOr<UniqueFd> ContainerStreams::PodSocket(const std::string& pod, int
   if (record->netns_path().empty()) return TcpSocket(family);
   ASSIGN_OR_RETURN(const UniqueFd netns, OpenFile(record->netns_path(), O_RDONLY));
   absl::StatusOr<UniqueFd> made = absl::InternalError("no thread");
-  std::thread([&] {
+  std::function<void()> make = [&] {
     if (setns(netns.get(), CLONE_NEWNET) != 0) {
       made = ErrnoStatus("setns", record->netns_path());
     } else {
       made = TcpSocket(family);
     }
-  }).join();
+  };
+  // No std::thread, which throws if the system has none left.
+  pthread_t thread;
+  const auto run = [](void* work) -> void* {
+    (*static_cast<std::function<void()>*>(work))();
+    return nullptr;
+  };
+  if (const int error = pthread_create(&thread, nullptr, run, &make); error != 0)
+    return ErrnoStatusOf(error, "pthread_create");
+  pthread_join(thread, nullptr);
   return made;
 }
 
