@@ -61,31 +61,32 @@ void OnReady(Container& c, const ExecutorReport& report) {
   Close(c.reply);
 }
 
-// The status socket closes at execve, and also when the process dies on its way there. Who has never
-// executed anything carries PF_FORKNOEXEC, as a zombie, too (include/linux/sched.h; shown in field 9 of
-// /proc/PID/stat). True if it can't be told.
-bool HasExecuted(int pid) {
-  constexpr uint32_t kForkNoExec = 0x40;
+// The status socket closes at execve, and also when the process dies on its way there. Who ends (PF_EXITING)
+// and has never executed anything (PF_FORKNOEXEC) has done that, as its zombie tells, too (include/linux/sched.h;
+// field 9 of /proc/PID/stat). One that is just executing may still carry the second: after a hop the
+// socket closes in the midst of execve. False if it can't be told.
+bool DiedBeforeExecve(int pid) {
+  constexpr uint32_t kExiting = 0x4, kForkNoExec = 0x40;
   char path[32], text[512];
   Append(AppendNumber(Append(path, "/proc/"), static_cast<uint32_t>(pid)), "/stat");
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
+  if (fd < 0) return false;
   const ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
   text[n > 0 ? n : 0] = 0;
   const char* field = strrchr(text, ')');  // the name before it may be anything
   for (int i = 2; i < 9 && field != nullptr; ++i) field = strchr(field + 1, ' ');
-  if (field == nullptr) return true;
+  if (field == nullptr) return false;
   uint32_t flags = 0;
   for (++field; *field >= '0' && *field <= '9'; ++field)
     flags = flags * 10 + static_cast<uint32_t>(*field - '0');
-  return (flags & kForkNoExec) == 0;
+  return (flags & kExiting) != 0 && (flags & kForkNoExec) != 0;
 }
 
 void OnStarted(Container& c) {
   Close(c.status);
   if (c.phase != Phase::kStarting || c.start_error != 0) return;  // its exit answers
-  if (!HasExecuted(c.pid)) return;                                // so does its death
+  if (DiedBeforeExecve(c.pid)) return;                            // so does its death
   c.phase = Phase::kRunning;
   c.started_ns = RealtimeNs();
   Answer(c.reply, 0, nullptr, 0, c.pid);
