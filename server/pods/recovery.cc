@@ -161,9 +161,11 @@ void Recovery::SettleContainers(const PodRecordPtr& pod, Keeper& keeper) {
   }
   recorded.insert(pod->id());
   RemoveIntents(pod->id(), recorded);
+  // The keeper answers when it has: one that sleeps uninterruptibly is forgotten when it ends.
+  const absl::Time deadline = absl::Now() + kOrphanDeadline;
   for (const KeptContainer& container : *kept) {
     if (node_.store->Container(container.id) != nullptr) continue;
-    LogIgnored(keeper.Forget(container.id, absl::Now() + kKeeperDeadline),
+    LogIgnored(keeper.Forget(container.id, deadline),
                absl::StrCat("forget container ", container.id.str()));
   }
 }
