@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <thread>
@@ -169,6 +170,43 @@ TEST_F(StopTest, AVolumeThatDoesNotAnswerStopsNothingElse) {
   fuse.reset();
 }
 
+TEST_F(StopTest, ARootFileSystemThatDoesNotAnswerStopsNothingElse) {
+  ASSERT_OK_AND_ASSIGN(const std::string neighbour, Sleeper(pod_, "neighbour"));
+  const std::string layers = daemon_.root() + "/layers";
+  ASSERT_OK_AND_ASSIGN(const std::vector<std::string> before, ListDirectory(layers));
+  const std::string reference = registry_.Image("layers:1");
+  ASSERT_OK(cri().PullImage(reference));
+  ASSERT_OK_AND_ASSIGN(std::vector<std::string> pulled, ListDirectory(layers));
+  std::erase_if(pulled, [&](const std::string& layer) {
+    return std::find(before.begin(), before.end(), layer) != before.end();
+  });
+  ASSERT_FALSE(pulled.empty());
+  std::vector<std::unique_ptr<SilentFuse>> disks;
+  for (const std::string& layer : pulled) {
+    const std::string tree = absl::StrCat(layers, "/", layer, "/fs");
+    ASSERT_OK_AND_ASSIGN(auto fuse, SilentFuse::Mount(tree));
+    ASSERT_OK(ListDirectory(tree));  // it has begun
+    fuse->Silence();
+    disks.push_back(std::move(fuse));
+  }
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("rootless"));
+  cri::ContainerConfig config = ContainerConfig("never", {"/file"});
+  config.mutable_image()->set_image(reference);
+  MatchNamespaces(pod.config, &config);
+  CriClient hasty = Hasty(absl::Seconds(1));
+  EXPECT_CODE(absl::StatusCode::kDeadlineExceeded,
+              hasty.CreateContainer(pod.id, config, pod.config));
+  const auto held = [](const std::unique_ptr<SilentFuse>& disk) { return disk->held() > 0; };
+  for (int i = 0; i < 1000 && std::none_of(disks.begin(), disks.end(), held); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(std::any_of(disks.begin(), disks.end(), held));
+  ExpectTheRestGoesOn(neighbour);
+  ExpectWithin(absl::Seconds(5), [&] { Restart(); }, "a restart");
+  ExpectTheRestGoesOn(neighbour);
+  disks.clear();
+}
+
 // The program itself comes from a disk that does not answer.
 TEST_F(StopTest, AStartThatHangsIsStopped) {
   ASSERT_OK_AND_ASSIGN(auto fuse, SilentFuse::Mount(daemon_.directory() + "/fuse"));
@@ -189,6 +227,9 @@ TEST_F(StopTest, AStartThatHangsIsStopped) {
   }
   fuse.reset();
   start.join();
+  // Its program has never run.
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, cri().ContainerStatus(id));
+  EXPECT_EQ(status.state(), cri::CONTAINER_CREATED);
   EXPECT_OK(cri().StopContainer(id, 0));
 }
 
@@ -203,6 +244,21 @@ TEST_F(StopTest, ACallerThatLeavesDoesNotEndTheStop) {
   ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, cri().WaitForExit(id));
   EXPECT_EQ(status.exit_code(), 137);
   EXPECT_GE(absl::FromUnixNanos(status.finished_at()), begin + absl::Seconds(2));
+}
+
+TEST_F(StopTest, AStopInTheBackgroundOutlivesTheDaemon) {
+  ASSERT_OK_AND_ASSIGN(const std::string id,
+                       StartScript("deaf", "trap '' TERM; echo ready; while :; do sleep 1; done"));
+  WaitForLog("deaf", "ready");
+  const absl::Time begin = absl::Now();
+  CriClient hasty = Hasty(absl::Milliseconds(500));
+  EXPECT_CODE(absl::StatusCode::kDeadlineExceeded, hasty.StopContainer(id, 3));
+  // A stop with more patience changes nothing.
+  EXPECT_CODE(absl::StatusCode::kDeadlineExceeded, hasty.StopContainer(id, 1000));
+  Restart();
+  ASSERT_OK_AND_ASSIGN(const cri::ContainerStatus status, cri().WaitForExit(id));
+  EXPECT_EQ(status.exit_code(), 137);
+  EXPECT_GE(absl::FromUnixNanos(status.finished_at()), begin + absl::Seconds(3));
 }
 
 TEST_F(StopTest, ADeadlineShrinks) {
