@@ -66,6 +66,15 @@ TEST_F(VersionTest, VerboseStatusHasTheConfiguration) {
   EXPECT_EQ(terse.info_size(), 0);
 }
 
+// That each works is shown where it is used; the handlers' features depend on the kernel.
+TEST_F(VersionTest, FeaturesAreAnnounced) {
+  ASSERT_OK_AND_ASSIGN(auto answer, cri().Call(&CriClient::Runtime::Status, cri::StatusRequest()));
+  EXPECT_TRUE(answer.features().supplemental_groups_policy());
+  EXPECT_TRUE(answer.features().mount_options());
+  ASSERT_GT(answer.runtime_handlers_size(), 0);
+  EXPECT_EQ(answer.runtime_handlers(0).name(), "");
+}
+
 TEST_F(VersionTest, RuntimeConfigNamesTheCgroupDriver) {
   ASSERT_OK_AND_ASSIGN(auto answer,
                        cri().Call(&CriClient::Runtime::RuntimeConfig, cri::RuntimeConfigRequest()));
