@@ -254,17 +254,19 @@ TEST_F(StreamingServerTest, ForwardsKeepHalfCloses) {
 TEST_F(StreamingServerTest, WhatAClientSaysAfterThePodsLastWordArrives) {
   PodListener pod;
   auto client = Forward();
-  client->Open(Pair("error", pod.port, 1), true);
-  const uint32_t data = client->Open(Pair("data", pod.port, 1));
-  const UniqueFd peer = pod.Accept();
-  shutdown(peer.get(), SHUT_WR);
-  EXPECT_EQ(client->ReadAll(data), "");
-  // More than the socket between takes, so that some waits in the server when the client's end comes.
-  const std::string text(12 << 20, 'z');
-  std::thread writer([&] { client->Send(data, text, true); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  EXPECT_EQ(ReadToEnd(peer.get()).size(), text.size());
-  writer.join();
+  // What the sockets between take isn't known: of some size a little waits in the server when the client's
+  // end comes, of a large one more than the server holds.
+  for (size_t size = 1 << 20; size <= 12 << 20; size += 3 << 18) {
+    client->Open(Pair("error", pod.port, static_cast<int>(size)), true);
+    const uint32_t data = client->Open(Pair("data", pod.port, static_cast<int>(size)));
+    const UniqueFd peer = pod.Accept();
+    shutdown(peer.get(), SHUT_WR);
+    EXPECT_EQ(client->ReadAll(data), "");
+    std::thread writer([&] { client->Send(data, std::string(size, 'z'), true); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    EXPECT_EQ(ReadToEnd(peer.get()).size(), size);
+    writer.join();
+  }
 }
 
 TEST_F(StreamingServerTest, AForwardWithoutDescriptorsSaysSo) {
