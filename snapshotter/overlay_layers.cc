@@ -305,20 +305,37 @@ absl::Status OverlayLayers::RemoveRecords(absl::Span<const LayerGeneration> gene
   return transaction.Commit();
 }
 
-absl::StatusOr<int> OverlayLayers::Collect() {
-  const std::vector<LayerGeneration> condemned = index_.Condemn();
-  if (condemned.empty()) return 0;
-  const absl::Status status = RemoveRecords(condemned);
-  if (!status.ok()) {
-    index_.Spare(condemned);
-    return status;
+absl::Status OverlayLayers::DiscardFiles(std::vector<LayerGeneration> condemned) {
+  {
+    MutexLock lock(&mu_);
+    condemned.insert(condemned.end(), undiscarded_.begin(), undiscarded_.end());
+    undiscarded_.clear();
   }
-  index_.Forget(condemned);
-  RETURN_IF_ERROR(Failpoint("snapshotter.collect.files"));
+  absl::Status first;
   for (const LayerGeneration& generation : condemned) {
-    RETURN_IF_ERROR(trash_->Discard(paths_.layer(generation)));
+    absl::Status status = Failpoint("snapshotter.collect.files");
+    if (status.ok()) status = trash_->Discard(paths_.layer(generation));
+    if (status.ok()) continue;
+    first.Update(status);
+    MutexLock lock(&mu_);
+    undiscarded_.push_back(generation);
   }
-  return static_cast<int>(condemned.size());
+  return first;
+}
+
+absl::StatusOr<int> OverlayLayers::Collect() {
+  std::vector<LayerGeneration> condemned = index_.Condemn();
+  if (!condemned.empty()) {
+    const absl::Status status = RemoveRecords(condemned);
+    if (!status.ok()) {
+      index_.Spare(condemned);
+      return status;
+    }
+    index_.Forget(condemned);
+  }
+  const int count = static_cast<int>(condemned.size());
+  RETURN_IF_ERROR(DiscardFiles(std::move(condemned)));
+  return count;
 }
 
 std::vector<LayerInfo> OverlayLayers::List() const {

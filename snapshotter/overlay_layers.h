@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "base/mutex.h"
 #include "base/sqlite.h"
 #include "base/unique_fd.h"
 #include "snapshotter/layer_index.h"
@@ -51,12 +53,16 @@ class OverlayLayers : public LayerStore {
                                       Lease& lease);
   absl::Status WriteReferences(absl::string_view owner, absl::Span<const DiffId> layers);
   absl::Status RemoveRecords(absl::Span<const LayerGeneration> generations);
+  // Of layers without records, and of those that an earlier call failed to discard.
+  absl::Status DiscardFiles(std::vector<LayerGeneration> condemned);
 
   Database& database_;
   const StorePaths paths_;
   const std::string unpacker_;
   LayerIndex& index_;
   const std::shared_ptr<Trash> trash_;
+  Mutex mu_;
+  std::vector<LayerGeneration> undiscarded_ ABSL_GUARDED_BY(mu_);  // until a restart sweeps them
 };
 
 }  // namespace berth

@@ -38,6 +38,9 @@ std::vector<Step> OwnSteps(bool errors) {
   return steps;
 }
 
+// For gtest, which would print its bytes.
+void PrintTo(const Step& step, std::ostream* out) { *out << step.failpoint; }
+
 std::string NameOf(const ::testing::TestParamInfo<Step>& info) {
   return absl::StrCat(info.param.flow, "_",
                       absl::StrReplaceAll(info.param.failpoint, {{".", "_"}}));
@@ -54,6 +57,10 @@ class CrashTest : public DaemonTest, public ::testing::WithParamInterface<Step> 
     // Its own cgroup and init come with it.
     if (Is("RunPodSandbox")) Namespaces(&config_)->set_pid(cri::POD);
     other_ = registry_.Image("other:1");
+    // Its layers are the other's, which are to be fetched and collected.
+    if (OfImages()) {
+      ASSERT_OK(cri().RemoveImage(image()));
+    }
     // Beside the fixture's own.
     images_ = std::make_unique<LeakCheck>(
         std::vector<std::string>{daemon_.root() + "/layers", daemon_.root() + "/blobs"});
@@ -162,6 +169,22 @@ class CrashTest : public DaemonTest, public ::testing::WithParamInterface<Step> 
     EXPECT_EQ(Shell(leases), "");
   }
 
+  // A daemon in which the flow's first pass of the failpoint is the one that acts: some are passed by the
+  // start, too.
+  void RestartWith(const char* action) {
+    const std::string passed = absl::StrCat("failpoint ", GetParam().failpoint, ":");
+    for (int pass = 1; pass < 20; ++pass) {
+      daemon_.Kill();
+      const size_t before = daemon_.Log().size();
+      const absl::Status started =
+          daemon_.Start(absl::StrCat(GetParam().failpoint, "=", pass, action));
+      if (absl::StrContains(daemon_.Log().substr(before), passed)) continue;
+      ASSERT_OK(started);
+      return;
+    }
+    FAIL() << "every start passes " << GetParam().failpoint;
+  }
+
   cri::PodSandboxConfig config_;
   TestPod pod_;
   std::string container_, other_;
@@ -170,7 +193,7 @@ class CrashTest : public DaemonTest, public ::testing::WithParamInterface<Step> 
 
 class AtACrash : public CrashTest {};
 TEST_P(AtACrash, TheNextDaemonPutsItRight) {
-  Restart(absl::StrCat(GetParam().failpoint, "=crash"));
+  RestartWith("*crash");
   ASSERT_FALSE(HasFatalFailure());
   const absl::Status status = Run();
   auto ended = daemon_.WaitForEnd(absl::Seconds(10));
@@ -181,15 +204,17 @@ TEST_P(AtACrash, TheNextDaemonPutsItRight) {
 
 class AtAnError : public CrashTest {};
 TEST_P(AtAnError, TheSameDaemonPutsItRight) {
-  Restart(absl::StrCat(GetParam().failpoint, "=1@error"));
+  RestartWith("@error");
   ASSERT_FALSE(HasFatalFailure());
+  const size_t before = daemon_.Log().size();
   const absl::Status status = Run();
   // Some of them are passed in the background.
   const std::string passed = absl::StrCat("failpoint ", GetParam().failpoint, ":");
-  for (int i = 0; i < 1000 && !absl::StrContains(daemon_.Log(), passed); ++i) {
+  for (int i = 0; i < 1000 && !absl::StrContains(daemon_.Log().substr(before), passed); ++i) {
     absl::SleepFor(absl::Milliseconds(10));
   }
-  EXPECT_TRUE(absl::StrContains(daemon_.Log(), passed)) << "the flow never passed it";
+  EXPECT_TRUE(absl::StrContains(daemon_.Log().substr(before), passed))
+      << "the flow never passed it";
   if (Is("RunPodSandbox") && !status.ok()) {
     ASSERT_OK_AND_ASSIGN(const auto pods, cri().ListPods());
     // What had been committed is there for the retry.
