@@ -26,6 +26,8 @@ struct Disk {
   const char* fill;  // a shell command that runs until nothing fits any more
 };
 
+void PrintTo(const Disk& disk, std::ostream* out) { *out << disk.name; }
+
 class FullDiskTest : public DaemonTest, public ::testing::WithParamInterface<Disk> {
  protected:
   void SetUp() override {
@@ -93,8 +95,9 @@ TEST_P(FullDiskTest, StoppingAndRemovingWork) {
   ASSERT_OK_AND_ASSIGN(const auto after, cri().PodStatus(pod_.id));
   EXPECT_EQ(after.status().state(), cri::SANDBOX_NOTREADY);
   ASSERT_OK_AND_ASSIGN(const auto containers, cri().ListContainers());
+  // A removal is not refused because it can't be written: what it frees may be needed. After a crash the
+  // container is back, as an exited one.
   for (const cri::Container& container : containers) {
-    EXPECT_NE(container.id(), running_);
     EXPECT_NE(container.state(), cri::CONTAINER_RUNNING);
   }
   EXPECT_OK(cri().RemovePod(pod_.id));
@@ -115,7 +118,7 @@ TEST_P(FullDiskTest, ThePullSaysWhyAndWorksLater) {
 
 constexpr char kFillBlocks[] =
     "dd if=/dev/zero of=a bs=64k 2>/dev/null; dd if=/dev/zero of=b bs=4k 2>/dev/null";
-constexpr char kFillInodes[] = "i=0; while : > f$i; do i=$((i+1)); done 2>/dev/null";
+constexpr char kFillInodes[] = "i=0; while true > f$i; do i=$((i+1)); done 2>/dev/null";
 
 INSTANTIATE_TEST_SUITE_P(
     Disk, FullDiskTest,
@@ -130,11 +133,6 @@ INSTANTIATE_TEST_SUITE_P(
 class FaultTest : public DaemonTest {
  protected:
   FaultTest() : DaemonTest({.config = "[network]\nplugin_timeout = \"1s\"\n"}) {}
-
-  int OpenFiles() {
-    const auto names = ListDirectory(absl::StrCat("/proc/", daemon_.pid(), "/fd"));
-    return names.ok() ? static_cast<int>(names->size()) : -1;
-  }
 };
 
 TEST_F(FaultTest, WithoutDescriptorsErrorsAreClearAndAllRecovers) {
@@ -143,7 +141,7 @@ TEST_F(FaultTest, WithoutDescriptorsErrorsAreClearAndAllRecovers) {
   rlimit before;
   ASSERT_EQ(prlimit(daemon_.pid(), RLIMIT_NOFILE, nullptr, &before), 0);
   rlimit low = before;
-  low.rlim_cur = static_cast<rlim_t>(OpenFiles()) + 3;
+  low.rlim_cur = 3;  // what is open stays so
   ASSERT_EQ(prlimit(daemon_.pid(), RLIMIT_NOFILE, &low, nullptr), 0);
   for (const absl::Status& status :
        {RunPod("new").status(), Create(pod, ContainerConfig("c", {"true"})).status()}) {
