@@ -20,6 +20,7 @@ bool HasLine(const std::string& text, absl::string_view line) {
 }
 
 void UseEverything(Metrics* metrics) {
+  metrics->AddExit("Completed", false);
   metrics->SetStateSource([] {
     return StateCounts{.pods = {{"ready", 3}},
                        .containers = {{"running", 4}},
