@@ -1,5 +1,6 @@
 #include "base/lock_file.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +30,23 @@ TEST(LockFile, AnEndedLockCanBeTakenAgain) {
   {
     ASSERT_TRUE(LockFile(path).ok());
   }
+  EXPECT_TRUE(LockFile(path).ok());
+}
+
+TEST(LockFile, AKilledOwnersChildIsWaitedFor) {
+  const std::string path = TestPath();
+  const pid_t owner = fork();
+  if (owner == 0) {
+    const auto lock = LockFile(path);
+    if (fork() == 0) {
+      usleep(100'000);  // it inherited the lock
+      _exit(0);
+    }
+    _exit(lock.ok() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(owner, &status, 0), owner);
+  ASSERT_EQ(status, 0);
   EXPECT_TRUE(LockFile(path).ok());
 }
 
