@@ -119,7 +119,11 @@ TEST_F(UnifiedTest, AnExecIsInACgroupOfItsOwnAndDiesWithIt) {
   EXPECT_TRUE(absl::StartsWith(Exec(id, "cat /proc/self/cgroup"), "0::/exec-"));
   auto late = cri().ExecSync(id, {"sh", "-c", "setsid sleep 1000 & sleep 1000"}, 1);
   EXPECT_CODE(absl::StatusCode::kDeadlineExceeded, late);
-  EXPECT_EQ(Exec(id, "ps | grep -c '[s]leep 1000'"), "0\n") << "besides PID 1's 100000";
+  const std::string look = "ps -o args | grep -qx 'sleep 1000'";
+  EXPECT_EQ(Exec(id, look + " && echo there || echo gone"), "gone\n");
+  // And it would be seen.
+  EXPECT_EQ(Exec(id, "sleep 1000 & until " + look + "; do true; done; kill $!; echo there"),
+            "there\n");
 }
 
 }  // namespace
