@@ -328,7 +328,7 @@ class KubeletLoad::Episode {
 
 KubeletLoad::KubeletLoad(LoadOptions options) : options_(std::move(options)) {}
 
-KubeletLoad::~KubeletLoad() { Stop(); }
+KubeletLoad::~KubeletLoad() { Abandon(); }
 
 void KubeletLoad::Start() {
   for (int i = 0; i < options_.workers; ++i) threads_.emplace_back([this, i] { Work(i); });

@@ -45,7 +45,7 @@ struct LoadOptions {
 class KubeletLoad {
  public:
   explicit KubeletLoad(LoadOptions options);
-  ~KubeletLoad();
+  ~KubeletLoad();  // abandons what was not stopped
 
   void Start();
   // Lets the episodes come to their end, and waits for it.
