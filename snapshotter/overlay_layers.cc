@@ -92,7 +92,7 @@ class OverlayLayers::Ingest : public LayerIngest {
 
   absl::StatusOr<LayerInfo> Commit(LayerLease& lease) override {
     ASSIGN_OR_RETURN(const LayerRecord record, Finish());
-    const absl::StatusOr<LayerInfo> other = store_.Acquire(record.info.diff_id, lease);
+    absl::StatusOr<LayerInfo> other = store_.Acquire(record.info.diff_id, lease);
     if (other.ok()) return other;
     RETURN_IF_ERROR(store_.CommitDraft(record));
     committed_ = true;
@@ -326,7 +326,7 @@ absl::Status OverlayLayers::DiscardFiles(std::vector<LayerGeneration> condemned)
 absl::StatusOr<int> OverlayLayers::Collect() {
   std::vector<LayerGeneration> condemned = index_.Condemn();
   if (!condemned.empty()) {
-    const absl::Status status = RemoveRecords(condemned);
+    absl::Status status = RemoveRecords(condemned);
     if (!status.ok()) {
       index_.Spare(condemned);
       return status;

@@ -3,14 +3,14 @@
 #include <atomic>
 
 #include "absl/synchronization/barrier.h"
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "gtest/gtest.h"
 
 namespace berth {
 namespace {
 
 TEST(BlockingPool, RunsWorkSideBySideUpToTheBound) {
-  absl::Notification release;
+  Notification release;
   std::atomic<int> started{0};
   BlockingPool pool({.max_threads = 4});
   for (int i = 0; i < 10; ++i) {
@@ -41,7 +41,7 @@ TEST(BlockingPool, NoWorkWaitsBehindABlockedOneBelowTheBound) {
 }
 
 TEST(BlockingPool, ThreadsEndWhenIdleAndTheLastOneSaysSo) {
-  absl::Notification idle;
+  Notification idle;
   BlockingPool pool({.idle_timeout = absl::Milliseconds(10), .on_idle = [&] { idle.Notify(); }});
   pool.Run([] {});
   EXPECT_TRUE(idle.WaitForNotificationWithTimeout(absl::Seconds(30)));

@@ -3,7 +3,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "gtest/gtest.h"
 
 namespace berth {
@@ -35,7 +35,7 @@ TEST(CallContext, AnEndedSubscriptionIsSilent) {
 
 TEST(CallContext, EndingASubscriptionWaitsForItsRunningCallback) {
   CallContext context("r1", "unix:", absl::InfiniteFuture());
-  absl::Notification running, release;
+  Notification running, release;
   bool finished = false;
   auto* subscription = new CancelSubscription(context.OnCancel([&] {
     running.Notify();

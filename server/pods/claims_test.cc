@@ -2,7 +2,7 @@
 
 #include <thread>
 
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "gtest/gtest.h"
 
 namespace berth {
@@ -12,7 +12,7 @@ class ClaimsTest : public testing::Test {
  protected:
   Timers timers_;
   std::string undone_;
-  absl::Notification undo_ran_;
+  Notification undo_ran_;
   Claims claims_{&timers_,
                  [this](const std::string& id) {
                    undone_ = id;
@@ -25,7 +25,7 @@ TEST_F(ClaimsTest, AnEqualRequestJoinsAndADifferentOneSupersedes) {
   CallContext first("1", "unix:", absl::InfiniteFuture());
   CallContext second("2", "unix:", absl::InfiniteFuture());
   CallContext third("3", "unix:", absl::InfiniteFuture());
-  absl::Notification started;
+  Notification started;
   std::atomic<int> runs{0};
   std::thread owner([&] {
     auto outcome = claims_.Run("pod", "A", first, [&](const Creation& creation) {

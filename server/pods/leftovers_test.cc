@@ -3,7 +3,7 @@
 #include <atomic>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "gtest/gtest.h"
 
 namespace berth {
@@ -26,7 +26,7 @@ TEST(LeftoversTest, WhatHasJustFailedIsTriedElsewhere) {
   Leftovers leftovers(&timers, absl::Milliseconds(1));
   const std::thread::id caller = std::this_thread::get_id();
   std::atomic<int> tries{0};
-  absl::Notification gone;
+  Notification gone;
   leftovers.RetryLater("a thing", [&]() -> absl::Status {
     EXPECT_NE(std::this_thread::get_id(), caller);
     if (++tries < 2) return absl::InternalError("busy");
@@ -42,7 +42,7 @@ TEST(LeftoversTest, WhatStaysIsTriedUntilItIsGone) {
   Timers timers;
   Leftovers leftovers(&timers, absl::Milliseconds(1));
   std::atomic<int> tries{0};
-  absl::Notification gone;
+  Notification gone;
   leftovers.RemoveOrRetry("a thing", [&]() -> absl::Status {
     if (++tries < 4) return absl::InternalError("busy");
     gone.Notify();

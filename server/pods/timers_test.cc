@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
+#include "base/notification.h"
 #include "gtest/gtest.h"
 
 namespace berth {
@@ -19,7 +19,7 @@ namespace {
 TEST(TimersTest, WorkRunsInTheOrderOfItsTime) {
   Timers timers;
   std::vector<int> order;
-  absl::Notification last;
+  Notification last;
   const absl::Time now = absl::Now();
   timers.At(now + absl::Milliseconds(30), [&] {
     order.push_back(2);
@@ -42,7 +42,7 @@ TEST(TimersTest, WhatIsCancelledDoesNotRun) {
 
 TEST(TimersTest, AStoppedOneWaitsForWhatRunsAndIgnoresWhatComes) {
   Timers timers;
-  absl::Notification started;
+  Notification started;
   std::atomic<bool> finished{false};
   timers.At(absl::Now(), [&] {
     started.Notify();
@@ -61,7 +61,7 @@ TEST(TimersTest, WorkMayRunElsewhere) {
   {
     std::vector<std::thread> threads;
     Timers timers([&](Timers::Work work) { threads.emplace_back(std::move(work)); });
-    absl::Notification last;
+    Notification last;
     // The first does not keep the second from running.
     timers.At(absl::Now(), [&] {
       last.WaitForNotification();
@@ -85,7 +85,7 @@ TEST(TimersTest, WhatIsDueNowIsNotPutOffByTheClock) {
   ASSERT_EQ(pwrite(fd, &nanos, sizeof nanos, 0), 8);
   ASSERT_TRUE(ShareWallClockOffset(path).ok());
   Timers timers;
-  absl::Notification ran;
+  Notification ran;
   timers.At(WallNow() + absl::Milliseconds(50), [&] { ran.Notify(); });
   nanos = -absl::ToInt64Nanoseconds(absl::Hours(5));
   ASSERT_EQ(pwrite(fd, &nanos, sizeof nanos, 0), 8);

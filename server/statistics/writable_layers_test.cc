@@ -4,8 +4,8 @@
 
 #include <atomic>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/notification.h"
 
 namespace berth {
 namespace {
@@ -20,7 +20,7 @@ std::optional<WritableLayers::Measured> WaitFor(WritableLayers& layers, const Sn
 }
 
 TEST(WritableLayersTest, AReadingDoesNotWaitForTheDisk) {
-  absl::Notification disk_answers;
+  Notification disk_answers;
   WritableLayers layers([&](const SnapshotId&, const Cancellation&) {
     disk_answers.WaitForNotification();
     return DiskUsage{.bytes = 7, .inodes = 2};
@@ -69,7 +69,7 @@ TEST(WritableLayersTest, AFailureKeepsWhatWasKnown) {
 }
 
 TEST(WritableLayersTest, TheEndInterruptsAMeasurement) {
-  absl::Notification measuring;
+  Notification measuring;
   auto layers =
       std::make_unique<WritableLayers>([&](const SnapshotId&, const Cancellation& cancellation) {
         measuring.Notify();

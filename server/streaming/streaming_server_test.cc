@@ -161,6 +161,7 @@ TEST_F(StreamingServerTest, StatusesOfTheFront) {
 TEST_F(StreamingServerTest, ConnectionsAreBounded) {
   const std::string url = Url(StreamKind::kExec);
   std::vector<UniqueFd> idle;
+  idle.reserve(20);
   for (int i = 0; i < 20; ++i) idle.push_back(testing::ConnectTo(testing::ParseUrl(url)).value());
   EXPECT_THAT(AskOnce(url, "GET / HTTP/1.1\r\n\r\n").value(), StartsWith("HTTP/1.1 503 "));
   EXPECT_TRUE(WaitForNoConnections()) << "half-open clients stay";

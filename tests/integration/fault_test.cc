@@ -78,7 +78,7 @@ TEST_P(FullDiskTest, WhatRunsGoesOnAndWhatIsNewIsRefused) {
 
 TEST_P(FullDiskTest, StoppingAndRemovingWork) {
   ASSERT_OK_AND_ASSIGN(const std::string second, Sleeper(pod_, "second"));
-  ASSERT_OK_AND_ASSIGN(const std::string gated, Create(pod_, ContainerConfig("gated", {"true"})));
+  ASSERT_OK(Create(pod_, ContainerConfig("gated", {"true"})));
   Fill();
   EXPECT_OK(cri().StopContainer(running_, 0));
   ASSERT_OK_AND_ASSIGN(const auto status, cri().ContainerStatus(running_));

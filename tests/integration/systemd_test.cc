@@ -121,8 +121,8 @@ TEST_F(SystemdTest, AnUpdateGoesToTheCgroupAndTheUnit) {
 
 TEST_F(SystemdTest, NoUnitStaysBehind) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("pod"));
-  ASSERT_OK_AND_ASSIGN(const std::string gated, Create(pod, ContainerConfig("gated", {"true"})));
-  ASSERT_OK_AND_ASSIGN(const std::string running, Sleeper(pod));
+  ASSERT_OK(Create(pod, ContainerConfig("gated", {"true"})));
+  ASSERT_OK(Sleeper(pod));
   cri::ContainerConfig greedy = ContainerConfig("greedy", {"tail", "-c", "200000000", "/dev/zero"});
   greedy.mutable_linux()->mutable_resources()->set_memory_limit_in_bytes(24 << 20);
   ASSERT_OK_AND_ASSIGN(const std::string killed, CreateAndStart(pod, greedy));

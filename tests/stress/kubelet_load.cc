@@ -89,7 +89,7 @@ class KubeletLoad::Episode {
     while (true) {
       const bool in_haste = hasty-- > 0;
       CriClient& client = in_haste ? *hasty_[Draw(static_cast<int>(hasty_.size()))] : patient_;
-      const absl::Status status = call(client);
+      absl::Status status = call(client);
       if (!Repeatable(status) && !(in_haste && GivenUp(status))) return status;
       if (in_haste) load_->Count("calls given up and repeated");
       if (load_->abandoned_) return absl::OkStatus();
@@ -146,8 +146,9 @@ class KubeletLoad::Episode {
     std::vector<cri::PodSandbox> pods;
     Expect("ListPodSandbox", Repeat("ListPodSandbox", [&pods](CriClient& client) {
              auto list = client.ListPods();
+             absl::Status status = list.status();
              if (list.ok()) pods = *std::move(list);
-             return list.status();
+             return status;
            }));
     for (const cri::PodSandbox& pod : pods) {
       if (pod.metadata().name() != name_) continue;
@@ -257,10 +258,12 @@ class KubeletLoad::Episode {
   void RemoveWhileCreating() {
     load_->Count("removals while creating");
     std::vector<cri::ContainerConfig> configs;
+    configs.reserve(3);
     for (int i = 0; i < 3; ++i) configs.push_back(ContainerConfig(absl::StrCat("r", i), 0));
     const absl::Duration delay = absl::Microseconds(Draw(15000));
     const int end = Draw(4);
     std::vector<std::thread> threads;
+    threads.reserve(configs.size());
     for (const cri::ContainerConfig& config : configs) {
       threads.emplace_back([this, &config] {
         const auto made = patient_.CreateContainer(pod_, config, config_);
