@@ -87,6 +87,7 @@ TEST(MetricsTest, APhaseTimerObservesOnce) {
 TEST(MetricsTest, ManyThreadsObserveAtOnce) {
   Metrics metrics;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&metrics] {
       for (int j = 0; j < 500; ++j) {
