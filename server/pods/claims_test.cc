@@ -10,6 +10,9 @@ namespace {
 
 class ClaimsTest : public testing::Test {
  protected:
+  // As the daemon ends: no work of the timers meets a member that is gone.
+  void TearDown() override { timers_.Stop(); }
+
   Timers timers_;
   std::string undone_;
   Notification undo_ran_;

@@ -14,7 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "base/notification.h"
 #include "base/status.h"
 #include "runtime/keeper/protocol.h"
 #include "tests/streaming/spdy_client.h"
@@ -58,7 +58,7 @@ class FakeBackend : public StreamBackend {
     EXPECT_EQ(send(writer.get(), message.data(), message.size(), MSG_NOSIGNAL), message.size());
   }
   // For the one attach of a test: then there are the ends of its pipes.
-  absl::Notification attached;
+  Notification attached;
   UniqueFd writer, stdin_reader;
 };
 
