@@ -67,6 +67,9 @@ struct ChildEnds {
 
 // ---- keeper_answers.cc ----
 
+// One message with at most kMostSentFds descriptors; never waits. False, with errno, if it was not sent.
+constexpr int kMostSentFds = 3;
+bool SendWithFds(int socket, const void* data, size_t size, const int* fds, int count);
 void SendReply(int fd, const KeeperReply& reply, int pass = -1);
 // Leaves groups as they are: only group_count of them are sent.
 void InitReply(KeeperReply* reply, ReplyKind kind, int error);

@@ -7,23 +7,28 @@
 
 namespace berth::keeper {
 
-void SendReply(int fd, const KeeperReply& reply, int pass) {
-  struct iovec iov = {const_cast<KeeperReply*>(&reply),
-                      offsetof(KeeperReply, groups) + reply.group_count * sizeof(uint32_t)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+bool SendWithFds(int socket, const void* data, size_t size, const int* fds, int count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(int);
+  struct iovec iov = {const_cast<void*>(data), size};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(kMostSentFds * sizeof(int))] = {};
   struct msghdr message = {};
   message.msg_iov = &iov;
   message.msg_iovlen = 1;
-  if (pass >= 0) {
+  if (count > 0) {
     message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_controllen = CMSG_SPACE(bytes);
     struct cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &pass, sizeof pass);
+    header->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(header), fds, bytes);
   }
-  sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+void SendReply(int fd, const KeeperReply& reply, int pass) {
+  SendWithFds(fd, &reply, offsetof(KeeperReply, groups) + reply.group_count * sizeof(uint32_t),
+              &pass, pass >= 0 ? 1 : 0);
 }
 
 void InitReply(KeeperReply* reply, ReplyKind kind, int error) {

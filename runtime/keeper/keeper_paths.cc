@@ -41,22 +41,8 @@ int OpenLog(const char* path) {
 }
 
 int Send(int error, uint32_t index, int fd) {
-  PathAnswer answer = {error, index};
-  struct iovec iov = {&answer, sizeof answer};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  struct msghdr message = {};
-  message.msg_iov = &iov;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    struct cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
-  return sendmsg(kPathProcessFd, &message, MSG_NOSIGNAL) < 0;
+  const PathAnswer answer = {error, index};
+  return SendWithFds(kPathProcessFd, &answer, sizeof answer, &fd, fd >= 0 ? 1 : 0) ? 0 : 1;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "runtime/executor_sys.h"
+#include "runtime/keeper/keeper.h"
 #include "runtime/keeper/state.h"
 
 namespace berth::keeper {
@@ -213,21 +214,7 @@ void ReadMessages() {
 }  // namespace
 
 bool SendToWriter(int socket, const WriterMessage& message, const int* fds, int count) {
-  struct iovec iov = {const_cast<WriterMessage*>(&message), sizeof message};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = {};
-  struct msghdr header = {};
-  header.msg_iov = &iov;
-  header.msg_iovlen = 1;
-  if (count > 0) {
-    header.msg_control = control;
-    header.msg_controllen = CMSG_SPACE(static_cast<size_t>(count) * sizeof(int));
-    struct cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(static_cast<size_t>(count) * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, static_cast<size_t>(count) * sizeof(int));
-  }
-  return sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+  return SendWithFds(socket, &message, sizeof message, fds, count);
 }
 
 int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3], int flags) {

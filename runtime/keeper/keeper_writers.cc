@@ -1,5 +1,6 @@
 // The log writers: one, as a rule. One that is stuck in a log's disk keeps that log, and another takes over
 // the others; the same when one dies, and after a re-exec, for its new program.
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -82,6 +83,15 @@ bool HasLog(const Container& c) {
          c.log >= 0;
 }
 
+// Makes the present writer the log's owner, and tells it.
+bool SendLog(Container& c, int log, uint32_t flags) {
+  const WriterMessage add = {WriterVerb::kAdd, Slot(c), c.serial, flags};
+  const int fds[3] = {log, c.out, c.err};
+  c.writer = state.writer;
+  __atomic_store_n(&shared->owner[Slot(c)], state.writers[c.writer].token, __ATOMIC_SEQ_CST);
+  return SendToWriter(state.writers[c.writer].socket, add, fds, c.err >= 0 ? 3 : 2);
+}
+
 // To the present writer, which then is its owner already.
 void HandOver(Container& c) {
   c.writer = state.writer;
@@ -127,11 +137,9 @@ bool HaveWriter() { return state.writers[state.writer].socket >= 0 || MakeWriter
 
 bool AddToWriter(Container& c, int log, uint32_t flags) {
   if (!HaveWriter() || c.out < 0) return false;
-  const WriterMessage add = {WriterVerb::kAdd, Slot(c), c.serial, flags};
-  const int fds[3] = {log, c.out, c.err};
-  c.writer = state.writer;
-  __atomic_store_n(&shared->owner[Slot(c)], state.writers[c.writer].token, __ATOMIC_SEQ_CST);
-  return SendToWriter(state.writers[c.writer].socket, add, fds, c.err >= 0 ? 3 : 2);
+  if (SendLog(c, log, flags)) return true;
+  // It has died, or retired after a re-exec, and its end has not been heard of yet.
+  return errno == EPIPE && MakeWriter() && SendLog(c, log, flags);
 }
 
 void InitLog(const Container& c) {
