@@ -1,6 +1,9 @@
 #include "tests/harness/daemon_test.h"
 
 #include <signal.h>
+#include <stdio.h>
+
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -151,16 +154,22 @@ std::string DaemonTest::CgroupOf(const std::string& container) {
 }
 
 std::vector<pid_t> DaemonTest::Keepers() {
-  std::vector<pid_t> result;
+  std::map<pid_t, pid_t> parents;  // of processes with a keeper's command line
   auto names = ListDirectory("/proc");
-  if (!names.ok()) return result;
+  if (!names.ok()) return {};
   for (const std::string& name : *names) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::string line = ReadFile(absl::StrCat("/proc/", name, "/cmdline")).value_or("");
     if (!absl::StrContains(line.substr(0, line.find('\0')), "berth-keeper")) continue;
-    // Its log writer has the keeper's command line and a name of its own.
-    if (ReadFile(absl::StrCat("/proc/", name, "/comm")).value_or("") == "berth-log\n") continue;
-    result.push_back(std::stoi(name));
+    const std::string stat = ReadFile(absl::StrCat("/proc/", name, "/stat")).value_or("");
+    pid_t parent = 0;
+    if (sscanf(stat.c_str() + stat.rfind(')') + 1, " %*c %d", &parent) != 1) continue;
+    parents[std::stoi(name)] = parent;
+  }
+  // A keeper's children, its log writer first of all, have its command line until they execve.
+  std::vector<pid_t> result;
+  for (const auto& [pid, parent] : parents) {
+    if (!parents.contains(parent)) result.push_back(pid);
   }
   return result;
 }
