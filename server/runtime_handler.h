@@ -6,8 +6,10 @@
 #include "server/events/event_hub.h"
 #include "server/pods/container_streams.h"
 #include "server/pods/containers.h"
+#include "server/pods/list_items.h"
 #include "server/pods/node.h"
 #include "server/pods/sandboxes.h"
+#include "server/pods/statuses.h"
 #include "server/statistics/statistics.h"
 #include "server/streaming/streaming_server.h"
 
@@ -125,6 +127,12 @@ class RuntimeHandler : public RuntimeServiceHandler {
   Statistics* const statistics_;
   ContainerStreams* const streams_;
   StreamingServer* const streaming_;
+  ListItems<store::v1::PodRecord> pod_items_{
+      [](const store::v1::PodRecord& pod) { return PodListItem(pod).SerializeAsString(); }};
+  ListItems<store::v1::ContainerRecord> container_items_{
+      [](const store::v1::ContainerRecord& container) {
+        return ContainerListItem(container).SerializeAsString();
+      }};
 };
 
 }  // namespace berth

@@ -1,5 +1,6 @@
 // The lists of pods and containers, their streams, and the stream of events.
-#include "absl/functional/function_ref.h"
+#include <optional>
+
 #include "server/cri/batches.h"
 #include "server/cri/filters.h"
 #include "server/filter_id.h"
@@ -9,30 +10,29 @@
 namespace berth {
 namespace {
 
-// Gives each pod that matches to `take`, until that returns false.
-void ForEachPod(const Store& store, cri::PodSandboxFilter filter,
-                absl::FunctionRef<bool(cri::PodSandbox)> take) {
+// The filter with full ids in it; nothing if an id fits nothing or several, so that the list is empty.
+std::optional<cri::PodSandboxFilter> Resolve(const Store& store, cri::PodSandboxFilter filter) {
   const auto find = [&store](const std::string& id) { return store.FindPod(id); };
-  if (!ResolveFilterId(find, filter.mutable_id())) return;
-  for (const PodRecordPtr& record : store.Pods()) {
-    if (!Shown(*record)) continue;
-    cri::PodSandbox item = PodListItem(*record);
-    if (Matches(filter, item) && !take(std::move(item))) return;
-  }
+  if (!ResolveFilterId(find, filter.mutable_id())) return std::nullopt;
+  return filter;
 }
 
-void ForEachContainer(const Store& store, cri::ContainerFilter filter,
-                      absl::FunctionRef<bool(cri::Container)> take) {
+std::optional<cri::ContainerFilter> Resolve(const Store& store, cri::ContainerFilter filter) {
   const auto find = [&store](const std::string& id) { return store.FindContainer(id); };
   const auto find_pod = [&store](const std::string& id) { return store.FindPod(id); };
   if (!ResolveFilterId(find, filter.mutable_id()) ||
       !ResolveFilterId(find_pod, filter.mutable_pod_sandbox_id())) {
-    return;
+    return std::nullopt;
   }
-  for (const ContainerRecordPtr& record : store.Containers()) {
-    cri::Container item = ContainerListItem(*record);
-    if (Matches(filter, item) && !take(std::move(item))) return;
-  }
+  return filter;
+}
+
+bool Wanted(const cri::PodSandboxFilter& filter, const store::v1::PodRecord& record) {
+  return Shown(record) && Matches(filter, record.id(), StateOf(record), record.config().labels());
+}
+
+bool Wanted(const cri::ContainerFilter& filter, const store::v1::ContainerRecord& record) {
+  return Matches(filter, record.id(), record.pod_id(), StateOf(record), record.config().labels());
 }
 
 }  // namespace
@@ -40,10 +40,10 @@ void ForEachContainer(const Store& store, cri::ContainerFilter filter,
 absl::Status RuntimeHandler::ListPodSandbox(const CallContext& context,
                                             const cri::ListPodSandboxRequest& request,
                                             cri::ListPodSandboxResponse* response) {
-  ForEachPod(*node_.store, request.filter(), [response](cri::PodSandbox item) {
-    *response->add_items() = std::move(item);
-    return true;
-  });
+  const std::optional<cri::PodSandboxFilter> filter = Resolve(*node_.store, request.filter());
+  if (!filter.has_value()) return absl::OkStatus();
+  pod_items_.AddTo(response, cri::ListPodSandboxResponse::kItemsFieldNumber, node_.store->Pods(),
+                   [&](const store::v1::PodRecord& record) { return Wanted(*filter, record); });
   return absl::OkStatus();
 }
 
@@ -51,18 +51,22 @@ absl::Status RuntimeHandler::StreamPodSandboxes(
     const CallContext& context, const cri::StreamPodSandboxesRequest& request,
     ResponseStream<cri::StreamPodSandboxesResponse>* stream) {
   Batches batches(stream, &cri::StreamPodSandboxesResponse::mutable_pod_sandboxes);
-  ForEachPod(*node_.store, request.filter(),
-             [&batches](cri::PodSandbox item) { return batches.Add(std::move(item)); });
+  const std::optional<cri::PodSandboxFilter> filter = Resolve(*node_.store, request.filter());
+  if (!filter.has_value()) return batches.Finish();
+  for (const PodRecordPtr& record : node_.store->Pods()) {
+    if (Wanted(*filter, *record) && !batches.Add(PodListItem(*record))) break;
+  }
   return batches.Finish();
 }
 
 absl::Status RuntimeHandler::ListContainers(const CallContext& context,
                                             const cri::ListContainersRequest& request,
                                             cri::ListContainersResponse* response) {
-  ForEachContainer(*node_.store, request.filter(), [response](cri::Container item) {
-    *response->add_containers() = std::move(item);
-    return true;
-  });
+  const std::optional<cri::ContainerFilter> filter = Resolve(*node_.store, request.filter());
+  if (!filter.has_value()) return absl::OkStatus();
+  container_items_.AddTo(
+      response, cri::ListContainersResponse::kContainersFieldNumber, node_.store->Containers(),
+      [&](const store::v1::ContainerRecord& record) { return Wanted(*filter, record); });
   return absl::OkStatus();
 }
 
@@ -70,8 +74,11 @@ absl::Status RuntimeHandler::StreamContainers(
     const CallContext& context, const cri::StreamContainersRequest& request,
     ResponseStream<cri::StreamContainersResponse>* stream) {
   Batches batches(stream, &cri::StreamContainersResponse::mutable_containers);
-  ForEachContainer(*node_.store, request.filter(),
-                   [&batches](cri::Container item) { return batches.Add(std::move(item)); });
+  const std::optional<cri::ContainerFilter> filter = Resolve(*node_.store, request.filter());
+  if (!filter.has_value()) return batches.Finish();
+  for (const ContainerRecordPtr& record : node_.store->Containers()) {
+    if (Wanted(*filter, *record) && !batches.Add(ContainerListItem(*record))) break;
+  }
   return batches.Finish();
 }
 

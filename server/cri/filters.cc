@@ -17,17 +17,18 @@ bool MatchesLabels(const LabelMap& selector, const LabelMap& labels) {
   return true;
 }
 
-bool Matches(const cri::PodSandboxFilter& filter, const cri::PodSandbox& pod) {
-  return MatchesId(filter.id(), pod.id()) &&
-         (!filter.has_state() || filter.state().state() == pod.state()) &&
-         MatchesLabels(filter.label_selector(), pod.labels());
+bool Matches(const cri::PodSandboxFilter& filter, absl::string_view pod_id,
+             cri::PodSandboxState state, const LabelMap& labels) {
+  return MatchesId(filter.id(), pod_id) &&
+         (!filter.has_state() || filter.state().state() == state) &&
+         MatchesLabels(filter.label_selector(), labels);
 }
 
-bool Matches(const cri::ContainerFilter& filter, const cri::Container& container) {
-  return MatchesId(filter.id(), container.id()) &&
-         MatchesId(filter.pod_sandbox_id(), container.pod_sandbox_id()) &&
-         (!filter.has_state() || filter.state().state() == container.state()) &&
-         MatchesLabels(filter.label_selector(), container.labels());
+bool Matches(const cri::ContainerFilter& filter, absl::string_view container_id,
+             absl::string_view pod_id, cri::ContainerState state, const LabelMap& labels) {
+  return MatchesId(filter.id(), container_id) && MatchesId(filter.pod_sandbox_id(), pod_id) &&
+         (!filter.has_state() || filter.state().state() == state) &&
+         MatchesLabels(filter.label_selector(), labels);
 }
 
 bool Matches(const cri::PodSandboxStatsFilter& filter, absl::string_view pod_id,

@@ -22,8 +22,10 @@ bool MatchesLabels(const LabelMap& selector, const LabelMap& labels);
 
 // True if every part of the filter that is set matches. An id in a filter has to be a full one
 // here: resolve it before with ResolveIdFilter.
-bool Matches(const cri::PodSandboxFilter& filter, const cri::PodSandbox& pod);
-bool Matches(const cri::ContainerFilter& filter, const cri::Container& container);
+bool Matches(const cri::PodSandboxFilter& filter, absl::string_view pod_id,
+             cri::PodSandboxState state, const LabelMap& labels);
+bool Matches(const cri::ContainerFilter& filter, absl::string_view container_id,
+             absl::string_view pod_id, cri::ContainerState state, const LabelMap& labels);
 bool Matches(const cri::PodSandboxStatsFilter& filter, absl::string_view pod_id,
              const LabelMap& labels);
 bool Matches(const cri::ContainerStatsFilter& filter, absl::string_view container_id,

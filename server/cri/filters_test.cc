@@ -10,59 +10,53 @@
 namespace berth {
 namespace {
 
-cri::Container MakeContainer() {
-  cri::Container container;
-  container.set_id("c1");
-  container.set_pod_sandbox_id("p1");
-  container.set_state(cri::CONTAINER_RUNNING);
-  (*container.mutable_labels())["app"] = "web";
-  (*container.mutable_labels())["tier"] = "front";
-  return container;
+bool MatchesTheContainer(const cri::ContainerFilter& filter) {
+  LabelMap labels;
+  labels["app"] = "web";
+  labels["tier"] = "front";
+  return Matches(filter, "c1", "p1", cri::CONTAINER_RUNNING, labels);
 }
 
 TEST(Filters, AnEmptyFilterMatchesAll) {
-  EXPECT_TRUE(Matches(cri::ContainerFilter(), MakeContainer()));
-  EXPECT_TRUE(Matches(cri::PodSandboxFilter(), cri::PodSandbox()));
+  EXPECT_TRUE(MatchesTheContainer(cri::ContainerFilter()));
+  EXPECT_TRUE(Matches(cri::PodSandboxFilter(), "p1", cri::SANDBOX_READY, LabelMap()));
   EXPECT_TRUE(Matches(cri::PodSandboxStatsFilter(), "p1", LabelMap()));
   EXPECT_TRUE(Matches(cri::ContainerStatsFilter(), "c1", "p1", LabelMap()));
 }
 
 TEST(Filters, EveryPartOfAContainerFilterCounts) {
-  const cri::Container container = MakeContainer();
   cri::ContainerFilter filter;
   filter.set_id("c1");
   filter.set_pod_sandbox_id("p1");
   filter.mutable_state()->set_state(cri::CONTAINER_RUNNING);
   (*filter.mutable_label_selector())["app"] = "web";
-  EXPECT_TRUE(Matches(filter, container));
+  EXPECT_TRUE(MatchesTheContainer(filter));
 
   cri::ContainerFilter other = filter;
   other.set_id("c");
-  EXPECT_FALSE(Matches(other, container));
+  EXPECT_FALSE(MatchesTheContainer(other));
   other = filter;
   other.set_pod_sandbox_id("p2");
-  EXPECT_FALSE(Matches(other, container));
+  EXPECT_FALSE(MatchesTheContainer(other));
   other = filter;
   other.mutable_state()->set_state(cri::CONTAINER_EXITED);
-  EXPECT_FALSE(Matches(other, container));
+  EXPECT_FALSE(MatchesTheContainer(other));
   other = filter;
   (*other.mutable_label_selector())["app"] = "db";
-  EXPECT_FALSE(Matches(other, container));
+  EXPECT_FALSE(MatchesTheContainer(other));
   other = filter;
   (*other.mutable_label_selector())["missing"] = "";
-  EXPECT_FALSE(Matches(other, container));
+  EXPECT_FALSE(MatchesTheContainer(other));
 }
 
 // CREATED is 0: the filter's presence, not its value, says whether it is set.
 TEST(Filters, AStateOfZeroIsStillAFilter) {
   cri::ContainerFilter filter;
   filter.mutable_state()->set_state(cri::CONTAINER_CREATED);
-  EXPECT_FALSE(Matches(filter, MakeContainer()));
+  EXPECT_FALSE(MatchesTheContainer(filter));
   cri::PodSandboxFilter pods;
   pods.mutable_state()->set_state(cri::SANDBOX_READY);
-  cri::PodSandbox pod;
-  pod.set_state(cri::SANDBOX_NOTREADY);
-  EXPECT_FALSE(Matches(pods, pod));
+  EXPECT_FALSE(Matches(pods, "p1", cri::SANDBOX_NOTREADY, LabelMap()));
 }
 
 TEST(Filters, StatsFiltersLookAtIdPodAndLabels) {

@@ -5,23 +5,6 @@
 namespace berth {
 namespace {
 
-cri::PodSandboxState StateOf(const store::v1::PodRecord& record) {
-  return record.state() == store::v1::POD_STATE_READY ? cri::SANDBOX_READY : cri::SANDBOX_NOTREADY;
-}
-
-cri::ContainerState StateOf(const store::v1::ContainerRecord& record) {
-  switch (record.state()) {
-    case store::v1::CONTAINER_STATE_CREATED:
-      return cri::CONTAINER_CREATED;
-    case store::v1::CONTAINER_STATE_RUNNING:
-      return cri::CONTAINER_RUNNING;
-    case store::v1::CONTAINER_STATE_EXITED:
-      return cri::CONTAINER_EXITED;
-    default:
-      return cri::CONTAINER_UNKNOWN;
-  }
-}
-
 // What pods and containers, in lists and statuses, have in common.
 template <typename Record, typename Message>
 void SetCommon(const Record& record, Message* message) {
@@ -42,6 +25,23 @@ void SetImage(const store::v1::ContainerRecord& record, Message* message) {
 }
 
 }  // namespace
+
+cri::PodSandboxState StateOf(const store::v1::PodRecord& record) {
+  return record.state() == store::v1::POD_STATE_READY ? cri::SANDBOX_READY : cri::SANDBOX_NOTREADY;
+}
+
+cri::ContainerState StateOf(const store::v1::ContainerRecord& record) {
+  switch (record.state()) {
+    case store::v1::CONTAINER_STATE_CREATED:
+      return cri::CONTAINER_CREATED;
+    case store::v1::CONTAINER_STATE_RUNNING:
+      return cri::CONTAINER_RUNNING;
+    case store::v1::CONTAINER_STATE_EXITED:
+      return cri::CONTAINER_EXITED;
+    default:
+      return cri::CONTAINER_UNKNOWN;
+  }
+}
 
 bool Shown(const store::v1::PodRecord& record) {
   return record.state() == store::v1::POD_STATE_READY ||

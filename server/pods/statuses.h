@@ -10,6 +10,9 @@ namespace berth {
 // Pods that are being made or taken apart are not shown.
 bool Shown(const store::v1::PodRecord& record);
 
+cri::PodSandboxState StateOf(const store::v1::PodRecord& record);
+cri::ContainerState StateOf(const store::v1::ContainerRecord& record);
+
 cri::PodSandbox PodListItem(const store::v1::PodRecord& record);
 cri::PodSandboxStatus PodStatus(const store::v1::PodRecord& record);
 cri::Container ContainerListItem(const store::v1::ContainerRecord& record);

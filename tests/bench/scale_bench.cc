@@ -9,7 +9,8 @@
 // Starts a berthd (from $BERTH_BIN) in a private machine. Prints lines METRIC<TAB>UNIT<TAB>P50<TAB>P90<TAB>
 // P99<TAB>SAMPLES, as cri_bench does. Needs root.
 //
-//   ListContainers        of all containers, a client's time
+//   ListContainers        of all containers, until a client has the messages (on an arena)
+//   ListContainers.bytes  of that, until the last byte has come
 //   restart.list          from the execve of the daemon to the first answer to ListContainers
 //   restart.list.total    containers in that answer
 #include <stdlib.h>
@@ -21,6 +22,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "google/protobuf/arena.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
 #include "tests/bench/samples.h"
 #include "tests/harness/pod_config.h"
 #include "tests/harness/private_machine.h"
@@ -66,13 +71,47 @@ void Fill(TestDaemon* daemon, const std::string& image, const Options& options, 
   }
 }
 
+// The answer to a ListContainers, as it comes.
+grpc::ByteBuffer ListBytes(grpc::GenericStub* stub) {
+  grpc::ByteBuffer request, response;
+  bool own_buffer;
+  grpc::SerializationTraits<google::protobuf::Message>::Serialize(cri::ListContainersRequest(),
+                                                                  &request, &own_buffer);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  grpc::Status status;
+  const auto call = stub->PrepareUnaryCall(&context, "/runtime.v1.RuntimeService/ListContainers",
+                                           request, &queue);
+  call->StartCall();
+  call->Finish(&response, &status, nullptr);
+  void* tag;
+  bool ok;
+  queue.Next(&tag, &ok);
+  if (!status.ok()) Require(absl::InternalError(status.error_message()), "ListContainers");
+  return response;
+}
+
 void MeasureLists(TestDaemon* daemon, const Options& options) {
-  Samples lists;
+  grpc::GenericStub stub(grpc::CreateChannel(absl::StrCat("unix:", daemon->socket()),
+                                             grpc::InsecureChannelCredentials()));
+  Samples lists, bytes;
   for (int i = 0; i < options.runs * 20; ++i) {
+    google::protobuf::Arena arena;
+    auto* response = google::protobuf::Arena::CreateMessage<cri::ListContainersResponse>(&arena);
     Timer timer(&lists);
-    Require(daemon->cri().ListContainers().status(), "ListContainers");
+    grpc::ByteBuffer answer;
+    {
+      Timer until_the_last_byte(&bytes);
+      answer = ListBytes(&stub);
+    }
+    if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(&answer, response)
+             .ok() ||
+        response->containers_size() != options.pods * options.containers) {
+      Require(absl::InternalError("not all containers"), "ListContainers");
+    }
   }
   Print("ListContainers", "ms", lists);
+  Print("ListContainers.bytes", "ms", bytes);
 }
 
 void MeasureRestarts(TestDaemon* daemon, const Options& options) {
