@@ -1,6 +1,7 @@
 #include "runtime/path_process.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <spawn.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -34,8 +36,21 @@ bool IsCached(const std::string& path) {
   return fd.valid();
 }
 
-absl::StatusOr<pid_t> Spawn(int program, int socket, const char* verb,
-                            const std::vector<std::string>& paths) {
+struct Process {
+  pid_t pid;
+  UniqueFd socket;
+};
+
+absl::StatusOr<Process> Spawn(int program) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    return ErrnoStatus("socketpair");
+  Process process{0, UniqueFd(pair[0])};
+  UniqueFd theirs(pair[1]);
+  if (theirs.get() == kPathProcessFd) {  // it would stay close-on-exec
+    theirs.reset(fcntl(theirs.get(), F_DUPFD_CLOEXEC, kPathProcessFd + 1));
+    if (!theirs.valid()) return ErrnoStatus("fcntl");
+  }
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
@@ -48,16 +63,15 @@ absl::StatusOr<pid_t> Spawn(int program, int socket, const char* verb,
   sigemptyset(&none);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-  posix_spawn_file_actions_adddup2(&actions, socket, kPathProcessFd);
-  std::vector<char*> argv = {const_cast<char*>("berth-path"), const_cast<char*>(verb)};
-  for (const std::string& path : paths) argv.push_back(const_cast<char*>(path.c_str()));
-  argv.push_back(nullptr);
+  posix_spawn_file_actions_adddup2(&actions, theirs.get(), kPathProcessFd);
+  char name[] = "berth-path";
+  char mode[] = "--paths";
+  char* argv[] = {name, mode, nullptr};
   char* envp[] = {nullptr};
-  pid_t pid;
-  const int error = posix_spawn(&pid, absl::StrCat("/proc/self/fd/", program).c_str(), &actions,
-                                &attributes, argv.data(), envp);
+  const int error = posix_spawn(&process.pid, absl::StrCat("/proc/self/fd/", program).c_str(),
+                                &actions, &attributes, argv, envp);
   if (error != 0) return ErrnoStatusOf(error, "posix_spawn");
-  return pid;
+  return process;
 }
 
 // Processes that were killed in uninterruptible sleep. Later calls look whether they have ended.
@@ -79,10 +93,44 @@ class LeftBehind {
   std::vector<pid_t> pids_ ABSL_GUARDED_BY(mu_);
 };
 
-// The process' children are its own, whoever asks for them.
+// Processes that have answered and wait for a request.
+class Idle {
+ public:
+  std::optional<Process> Take() {
+    MutexLock lock(&mu_);
+    if (processes_.empty()) return std::nullopt;
+    Process process = std::move(processes_.back());
+    processes_.pop_back();
+    return process;
+  }
+  // One that is too many ends.
+  void Give(Process process) {
+    {
+      MutexLock lock(&mu_);
+      if (processes_.size() < kMost) {
+        processes_.push_back(std::move(process));
+        return;
+      }
+    }
+    process.socket.reset();
+    waitpid(process.pid, nullptr, 0);
+  }
+
+ private:
+  static constexpr size_t kMost = 4;
+
+  Mutex mu_;
+  std::vector<Process> processes_ ABSL_GUARDED_BY(mu_);
+};
+
+// The daemon's children are its own, whichever flow asks for them.
 LeftBehind& TheLeftBehind() {
   static LeftBehind* const left = new LeftBehind;
   return *left;
+}
+Idle& TheIdle() {
+  static Idle* const idle = new Idle;
+  return *idle;
 }
 
 void EndAndReap(pid_t pid) {
@@ -90,60 +138,69 @@ void EndAndReap(pid_t pid) {
   if (waitpid(pid, nullptr, WNOHANG) == 0) TheLeftBehind().Add(pid);
 }
 
-}  // namespace
-
-struct PathProcess::Answer {
+struct Answer {
   PathAnswer message;
   UniqueFd fd;
 };
 
-absl::StatusOr<PathProcess::Answer> PathProcess::Run(const char* verb,
-                                                     const std::vector<std::string>& paths,
-                                                     absl::Time deadline) const {
-  TheLeftBehind().Reap();
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-    return ErrnoStatus("socketpair");
-  const UniqueFd ours(pair[0]);
-  UniqueFd theirs(pair[1]);
-  if (theirs.get() == kPathProcessFd) {  // it would stay close-on-exec
-    theirs.reset(fcntl(theirs.get(), F_DUPFD_CLOEXEC, kPathProcessFd + 1));
-    if (!theirs.valid()) return ErrnoStatus("fcntl");
+// Unavailable if the process is gone: it may not have heard of the request.
+absl::StatusOr<Answer> Ask(const Process& process, PathRequest kind, const std::string& path,
+                           absl::Time deadline) {
+  std::string request(1, static_cast<char>(kind));
+  request.append(path.c_str(), path.size() + 1);
+  if (send(process.socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0)
+    return absl::UnavailableError(absl::StrCat(path, ": its process died"));
+  if (!WaitReadable(process.socket.get(), deadline)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(path, ": the file system did not answer in time"));
   }
-  ASSIGN_OR_RETURN(const pid_t pid, Spawn(program_, theirs.get(), verb, paths));
-  theirs.reset();
   absl::StatusOr<Answer> answer(absl::in_place);
-  if (!WaitReadable(ours.get(), deadline)) {
-    EndAndReap(pid);
-    return absl::DeadlineExceededError(absl::StrCat(paths[0], paths.size() > 1 ? " or another" : "",
-                                                    ": the file system did not answer in time"));
-  }
   const ssize_t n =
-      ReceiveWithFd(ours.get(), &answer->message, sizeof answer->message, &answer->fd, 0);
-  waitpid(pid, nullptr, 0);  // it ends after its answer
-  if (n != static_cast<ssize_t>(sizeof answer->message) || answer->message.index >= paths.size())
-    return absl::InternalError(absl::StrCat(paths[0], ": its process died"));
-  if (answer->message.error != 0) {
-    return ErrnoStatusOf(answer->message.error,
-                         absl::StrCat("open ", paths[answer->message.index]));
-  }
+      ReceiveWithFd(process.socket.get(), &answer->message, sizeof answer->message, &answer->fd, 0);
+  if (n != static_cast<ssize_t>(sizeof answer->message))
+    return absl::UnavailableError(absl::StrCat(path, ": its process died"));
   return answer;
 }
 
+// By a process that waits for requests, else a new one. A request may be repeated: what is there stays.
+absl::StatusOr<UniqueFd> Run(int program, PathRequest kind, const std::string& path,
+                             absl::Time deadline) {
+  TheLeftBehind().Reap();
+  if (path.size() >= PATH_MAX) return ErrnoStatusOf(ENAMETOOLONG, absl::StrCat("open ", path));
+  for (;;) {
+    std::optional<Process> process = TheIdle().Take();
+    const bool is_new = !process.has_value();
+    if (is_new) {
+      ASSIGN_OR_RETURN(process, Spawn(program));
+    }
+    absl::StatusOr<Answer> answer = Ask(*process, kind, path, deadline);
+    if (!answer.ok()) {
+      EndAndReap(process->pid);
+      if (absl::IsUnavailable(answer.status()) && !is_new) continue;  // somebody ended it meanwhile
+      return answer.status();
+    }
+    TheIdle().Give(*std::move(process));
+    if (const int error = answer->message.error; error != 0)
+      return ErrnoStatusOf(error, absl::StrCat("open ", path));
+    return std::move(answer->fd);
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<UniqueFd> PathProcess::OpenLog(const std::string& path, absl::Time deadline) const {
-  ASSIGN_OR_RETURN(Answer answer, Run("--open-log", {path}, deadline));
-  if (!answer.fd.valid()) return absl::InternalError(absl::StrCat(path, ": no descriptor came"));
-  return std::move(answer.fd);
+  ASSIGN_OR_RETURN(UniqueFd fd, Run(program_, PathRequest::kOpenLog, path, deadline));
+  if (!fd.valid()) return absl::InternalError(absl::StrCat(path, ": no descriptor came"));
+  return fd;
 }
 
 absl::Status PathProcess::MakeMissing(const std::vector<std::string>& paths,
                                       absl::Time deadline) const {
-  std::vector<std::string> unknown;
   for (const std::string& path : paths) {
-    if (!IsCached(path)) unknown.push_back(path);
+    if (IsCached(path)) continue;
+    RETURN_IF_ERROR(Run(program_, PathRequest::kMakeMissing, path, deadline).status());
   }
-  if (unknown.empty()) return absl::OkStatus();
-  return Run("--make-missing", unknown, deadline).status();
+  return absl::OkStatus();
 }
 
 }  // namespace berth

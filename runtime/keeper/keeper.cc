@@ -324,7 +324,7 @@ int64_t MonotonicNs() {
 int main(int argc, char** argv) {
   using namespace berth::keeper;
   if (argc == 2 && strcmp(argv[1], "--hold") == 0) Hold();
-  if (argc > 2 && strcmp(argv[1], "--resume") != 0) return RunPathProcess(argc, argv);
+  if (argc == 2 && strcmp(argv[1], "--paths") == 0) return RunPathProcess();
   const int rc = argc == 3 && strcmp(argv[1], "--resume") == 0 ? Resume(argv[2]) : Main();
   if (rc != 0) return rc;
   Loop();

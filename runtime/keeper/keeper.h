@@ -188,7 +188,7 @@ void OnShutdown(Fds& fds);
 
 // ---- keeper_paths.cc ----
 
-int RunPathProcess(int argc, char** argv);
+int RunPathProcess();
 
 // ---- keeper_reexec.cc ----
 

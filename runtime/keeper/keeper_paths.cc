@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -40,25 +41,43 @@ int OpenLog(const char* path) {
   return -1;
 }
 
-int Send(int error, uint32_t index, int fd) {
-  const PathAnswer answer = {error, index};
-  return SendWithFds(kPathProcessFd, &answer, sizeof answer, &fd, fd >= 0 ? 1 : 0) ? 0 : 1;
+int MakeMissing(const char* path) {
+  struct stat st;
+  if (lstat(path, &st) == 0 || errno != ENOENT) return 0;  // a mount will say what is wrong
+  return MakeDirectories(path, strlen(path));
+}
+
+bool Send(int error, int fd) {
+  const PathAnswer answer = {error};
+  return SendWithFds(kPathProcessFd, &answer, sizeof answer, &fd, fd >= 0 ? 1 : 0);
+}
+
+bool Serve(PathRequest kind, const char* path) {
+  switch (kind) {
+    case PathRequest::kOpenLog: {
+      const int fd = OpenLog(path);
+      const bool sent = Send(fd < 0 ? errno : 0, fd);
+      if (fd >= 0) close(fd);
+      return sent;
+    }
+    case PathRequest::kMakeMissing:
+      return Send(MakeMissing(path), -1);
+  }
+  return false;
 }
 
 }  // namespace
 
-int RunPathProcess(int argc, char** argv) {
-  if (argc == 3 && strcmp(argv[1], "--open-log") == 0) {
-    const int fd = OpenLog(argv[2]);
-    return Send(fd < 0 ? errno : 0, 0, fd);
+int RunPathProcess() {
+  prctl(PR_SET_NAME, "berth-path", 0, 0, 0);
+  char request[1 + PATH_MAX];
+  for (;;) {
+    const ssize_t n = recv(kPathProcessFd, request, sizeof request, MSG_TRUNC);
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) return 0;  // the daemon has ended
+    if (n < 2 || n > static_cast<ssize_t>(sizeof request) || request[n - 1] != 0) return 1;
+    if (!Serve(static_cast<PathRequest>(request[0]), request + 1)) return 1;
   }
-  for (int i = 2; i < argc; ++i) {
-    struct stat st;
-    if (lstat(argv[i], &st) == 0 || errno != ENOENT) continue;  // a mount will say what is wrong
-    const int error = MakeDirectories(argv[i], strlen(argv[i]));
-    if (error != 0) return Send(error, static_cast<uint32_t>(i - 2), -1);
-  }
-  return Send(0, 0, -1);
 }
 
 }  // namespace berth::keeper

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -28,16 +29,25 @@ bool IsKernelThread(const std::string& stat) {
          (absl::StrContains(stat.substr(name_end, 8), " 2 ") || absl::StartsWith(stat, "2 "));
 }
 
-void LookAtProcesses(Findings* findings) {
+pid_t ParentIn(const std::string& stat) {
+  const size_t name_end = stat.rfind(") ");
+  pid_t parent = 0;
+  if (name_end != std::string::npos) sscanf(stat.c_str() + name_end, ") %*c %d", &parent);
+  return parent;
+}
+
+void LookAtProcesses(const std::set<pid_t>& ignored, Findings* findings) {
   auto names = ListDirectory("/proc");
   if (!names.ok()) return;
   for (const std::string& name : *names) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string stat = ReadFile(absl::StrCat("/proc/", name, "/stat")).value_or("");
     std::string line = ReadFile(absl::StrCat("/proc/", name, "/cmdline")).value_or("");
     std::replace(line.begin(), line.end(), '\0', ' ');
-    if (line.empty()) line = ReadFile(absl::StrCat("/proc/", name, "/stat")).value_or("gone");
-    if (line != "gone" && !IsKernelThread(line))
-      findings->insert(absl::StrCat("process ", name, ": ", line));
+    if (line.empty()) line = stat;
+    if (line.empty() || IsKernelThread(line) || ignored.contains(std::stoi(name))) continue;
+    if (absl::StartsWith(line, "berth-path ") && ignored.contains(ParentIn(stat))) continue;
+    findings->insert(absl::StrCat("process ", name, ": ", line));
   }
 }
 
@@ -101,7 +111,7 @@ LeakCheck::LeakCheck(std::vector<std::string> directories) : directories_(std::m
 
 std::set<std::string> LeakCheck::Look() const {
   Findings findings;
-  LookAtProcesses(&findings);
+  LookAtProcesses(ignored_processes_, &findings);
   LookAtMounts(&findings);
   LookAtNetns(&findings);
   LookAtCgroups(&findings);
@@ -131,15 +141,6 @@ std::vector<std::string> LeakCheck::Leaks(absl::Duration patience) const {
     std::vector<std::string> leaks;
     std::set_difference(now.begin(), now.end(), before_.begin(), before_.end(),
                         std::back_inserter(leaks));
-    leaks.erase(std::remove_if(leaks.begin(), leaks.end(),
-                               [this](const std::string& leak) {
-                                 return std::any_of(ignored_processes_.begin(),
-                                                    ignored_processes_.end(),
-                                                    [&leak](const std::string& beginning) {
-                                                      return absl::StartsWith(leak, beginning);
-                                                    });
-                               }),
-                leaks.end());
     if (leaks.empty() || absl::Now() > deadline) return leaks;
     absl::SleepFor(absl::Milliseconds(20));
   }

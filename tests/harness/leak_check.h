@@ -25,9 +25,9 @@ class LeakCheck {
   // while there is something: a zombie may not have been reaped yet.
   std::vector<std::string> Leaks(absl::Duration patience = absl::Seconds(3)) const;
 
-  // Not counted: a process that is to go on, interfaces of this name (a CNI bridge stays by
-  // design), and files whose path contains the text.
-  void IgnoreProcess(pid_t pid) { ignored_processes_.insert(absl::StrCat("process ", pid, ":")); }
+  // Not counted: a process that is to go on with those that open paths for it, interfaces of this name (a CNI
+  // bridge stays by design), and files whose path contains the text.
+  void IgnoreProcess(pid_t pid) { ignored_processes_.insert(pid); }
   void IgnoreInterface(const std::string& name) { ignored_interfaces_.insert(name); }
   void IgnoreFiles(const std::string& text) { ignored_files_.push_back(text); }
 
@@ -35,7 +35,7 @@ class LeakCheck {
   std::set<std::string> Look() const;
 
   const std::vector<std::string> directories_;
-  std::set<std::string> ignored_processes_;  // beginnings of lines
+  std::set<pid_t> ignored_processes_;
   std::set<std::string> ignored_interfaces_;
   std::vector<std::string> ignored_files_;
   std::set<std::string> before_;
