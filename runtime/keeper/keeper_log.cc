@@ -76,6 +76,8 @@ class LogWriter {
 
   // What a full or broken disk refuses is lost: the container must not stop for it.
   void Flush() {
+    if (count_ > 0 && slot_.torn) slot_.torn = write(slot_.log, "\n", 1) != 1;
+    if (slot_.torn) count_ = 0;
     struct iovec* v = vectors_;
     int left = count_;
     count_ = 0;
@@ -86,11 +88,14 @@ class LogWriter {
         slot_.lost = true;
         return;
       }
-      while (left > 0 && static_cast<size_t>(n) >= v->iov_len)
+      while (left > 0 && static_cast<size_t>(n) >= v->iov_len) {
         n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
-      if (left > 0) {
+        slot_.torn = Last(v[-1]) != '\n';
+      }
+      if (left > 0 && n > 0) {
         v->iov_base = static_cast<char*>(v->iov_base) + n;
         v->iov_len -= static_cast<size_t>(n);
+        slot_.torn = true;
       }
     }
   }
@@ -98,6 +103,9 @@ class LogWriter {
  private:
   static constexpr int kMaxVectors = 128;
 
+  static char Last(const struct iovec& v) {
+    return static_cast<const char*>(v.iov_base)[v.iov_len - 1];
+  }
   void Put(const char* data, size_t size) {
     if (size == 0) return;
     vectors_[count_].iov_base = const_cast<char*>(data);

@@ -146,6 +146,7 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
       if (s.serial != m.serial) return;
       CloseFd(s.log);
       s.log = fds[0];
+      s.torn = false;
       fds[0] = -1;
       return;
     case WriterVerb::kFlush: {

@@ -175,6 +175,7 @@ int ReceiveForWriter(int socket, WriterMessage* message, int (&fds)[3],
 struct LogSlot {
   uint32_t serial;  // 0: free
   bool lost;
+  bool torn;      // its log ends within a line that the disk had no room for
   bool terminal;  // one stream; what was written to it may still be on its way
   bool touched;   // its carry may have pages
   int log;

@@ -3,6 +3,7 @@
 // afterwards all is as before.
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/files.h"
 #include "tests/harness/daemon_test.h"
 
@@ -127,6 +129,54 @@ INSTANTIATE_TEST_SUITE_P(
                       Disk{"RootInodes", "root", "nr_inodes=3000", kFillInodes},
                       Disk{"StateInodes", "state", "nr_inodes=1000", kFillInodes}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// A disk for logs alone.
+class FullLogDiskTest : public DaemonTest {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(RemoveTree(daemon_.directory()));
+    ASSERT_OK(MakeDirectories(daemon_.pod_logs(), 0755));
+    ASSERT_EQ(mount("tmpfs", daemon_.pod_logs().c_str(), "tmpfs", 0, "size=64k"), 0);
+    DaemonTest::SetUp();
+  }
+  void TearDown() override {
+    DaemonTest::TearDown();
+    umount2(daemon_.pod_logs().c_str(), MNT_DETACH);
+  }
+};
+
+TEST_F(FullLogDiskTest, WhatIsLostIsCountedAndStopsNobody) {
+  ASSERT_OK_AND_ASSIGN(const TestPod pod, RunPod("pod"));
+  const auto lost = [this] {
+    const auto text = HttpGet(absl::StrCat("http://", daemon_.metrics_address(), "/metrics"));
+    return text.ok() && absl::StrContains(*text, "\nberth_container_logs_incomplete_total 1\n");
+  };
+  RunToEnd(pod, ContainerConfig("short", {"echo", "fits"}));
+  EXPECT_FALSE(lost());
+
+  Shell(absl::StrCat("head -c 32k /dev/zero > ", daemon_.pod_logs(), "/filler"));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      Create(pod, ContainerConfig("long", {"sh", "-c",
+                                           "seq 1 100000; touch /full;"
+                                           "while [ ! -e /room ]; do sleep 0.01; done;"
+                                           "echo after; exit 3"})));
+  ASSERT_OK(cri().StartContainer(id));
+  EXPECT_EQ(Exec(id, "while [ ! -e /full ]; do sleep 0.01; done; echo full"), "full\n");
+  Shell(absl::StrCat("rm ", daemon_.pod_logs(), "/filler"));
+  EXPECT_EQ(Exec(id, "touch /room; echo room"), "room\n");
+  ASSERT_OK_AND_ASSIGN(const auto status, cri().WaitForExit(id));
+  EXPECT_EQ(status.exit_code(), 3);
+  EXPECT_TRUE(lost());
+  // A line that was cut short does not spoil the next one.
+  ASSERT_OK_AND_ASSIGN(const std::string log,
+                       ReadFile(absl::StrCat(pod.config.log_directory(), "/long_0.log")));
+  const size_t longest = strlen("2026-01-01T00:00:00.000000000Z stdout F 100000");
+  for (const absl::string_view line : absl::StrSplit(log, '\n')) {
+    EXPECT_LE(line.size(), longest) << line;
+  }
+  EXPECT_TRUE(absl::EndsWith(log, "Z stdout F after\n"));
+}
 
 // ---- Everything else
 
