@@ -95,6 +95,35 @@ TEST_F(UsernsTest, StatusAnnouncesIt) {
   EXPECT_TRUE(status->features().mount_options());
 }
 
+// A file system without id-mapped mounts, as before 5.19 all were for layers.
+class NoIdMapTest : public UsernsTest {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(RemoveTree(daemon_.directory()));
+    ASSERT_OK(MakeDirectories(daemon_.root(), 0755));
+    ASSERT_EQ(mount("ramfs", daemon_.root().c_str(), "ramfs", 0, nullptr), 0);
+    UsernsTest::SetUp();
+  }
+  void TearDown() override {
+    UsernsTest::TearDown();
+    umount2(daemon_.root().c_str(), MNT_DETACH);
+  }
+};
+
+TEST_F(NoIdMapTest, WhatDoesNotWorkIsNotAnnounced) {
+  const auto status = cri().Call(&CriClient::Runtime::Status, cri::StatusRequest());
+  ASSERT_OK(status);
+  for (const cri::RuntimeHandler& handler : status->runtime_handlers()) {
+    EXPECT_FALSE(handler.features().user_namespaces());
+    EXPECT_TRUE(handler.features().recursive_read_only_mounts());
+  }
+  EXPECT_FALSE(status->features().user_namespaces_host_network());
+  const auto refused = RunUserns(UsernsPod("pod"));
+  EXPECT_CODE(absl::StatusCode::kFailedPrecondition, refused);
+  EXPECT_TRUE(absl::StrContains(refused.status().message(), "userns_options")) << refused.status();
+  EXPECT_OK(RunPod("ordinary"));
+}
+
 TEST_F(UsernsTest, RootInsideIsAnotherOnTheHost) {
   ASSERT_OK_AND_ASSIGN(const TestPod pod, RunUserns(UsernsPod("pod")));
   const auto status = cri().PodStatus(pod.id);
