@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -347,6 +348,11 @@ absl::Status Containers::RemoveNotedCgroups(const std::string& pod,
   std::vector<std::pair<std::string, std::string>> paths;  // by name
   for (const std::string& name : *names) {
     if (kept.contains(name)) continue;
+    // The daemon died while it wrote it, before there was a cgroup.
+    if (absl::StrContains(name, ".tmp-")) {
+      RETURN_IF_ERROR(RemoveTree(absl::StrCat(node_.CgroupIntents(pod), "/", name)));
+      continue;
+    }
     const auto path = ReadFile(absl::StrCat(node_.CgroupIntents(pod), "/", name), 4096);
     if (!path.ok() || path->empty()) continue;
     node_.cgroups->SendKill(*path).IgnoreError();  // and again below

@@ -1,6 +1,7 @@
 // Restarts: kill -9 of the daemon, death of keepers, a reboot, a damaged state.db.
 #include <signal.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -42,6 +43,22 @@ class RestartTest : public DaemonTest {
 
   TestPod pod_;
 };
+
+// The daemon died between making a note's file and giving it its name.
+TEST_F(RestartTest, AnUnfinishedNoteKeepsNoDirectory) {
+  const std::string pods = daemon_.state() + "/pods/";
+  const std::string orphan = pods + std::string(64, 'a');
+  const std::string note = "/cgroups/" + std::string(64, 'b') + ".tmp-0123456789ab";
+  daemon_.Kill();
+  ASSERT_OK(MakeDirectories(orphan + "/cgroups", 0700));
+  ASSERT_OK(MakeDirectories(pods + pod_.id + "/cgroups", 0700));
+  ASSERT_OK(WriteFileAtomically(orphan + note, "", 0600));
+  ASSERT_OK(WriteFileAtomically(pods + pod_.id + note, "", 0600));
+  ASSERT_OK(daemon_.Start());
+  EXPECT_NE(access(orphan.c_str(), F_OK), 0);
+  EXPECT_NE(access((pods + pod_.id + note).c_str(), F_OK), 0);
+  EXPECT_EQ(access((pods + pod_.id).c_str(), F_OK), 0);
+}
 
 TEST_F(RestartTest, ContainersNeverNoticeAKill) {
   ASSERT_OK_AND_ASSIGN(
