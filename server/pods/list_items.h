@@ -35,23 +35,23 @@ class ListItems {
     google::protobuf::UnknownFieldSet* items =
         response->GetReflection()->MutableUnknownFields(response);
     MutexLock lock(&mu_);
-    ++lists_;
+    const uint64_t list = ++lists_;
     size_t kept = 0;
     for (const RecordPtr& record : records) {
       auto it = items_.find(record.get());
       if (it != items_.end()) {
-        it->second.list = lists_;
+        it->second.list = list;
         ++kept;
       }
       if (!wanted(*record)) continue;
       if (it == items_.end()) {
-        it = items_.emplace(record.get(), Item{record, serialize_(*record), lists_}).first;
+        it = items_.emplace(record.get(), Item{record, serialize_(*record), list}).first;
         ++kept;
       }
       items->AddLengthDelimited(field, it->second.bytes);
     }
     if (kept < items_.size()) {
-      std::erase_if(items_, [this](const auto& item) { return item.second.list != lists_; });
+      std::erase_if(items_, [list](const auto& item) { return item.second.list != list; });
     }
   }
 
