@@ -175,13 +175,11 @@ TEST_F(EscapeTest, NumbersOfUsersLeadToNoRoot) {
 // CVE-2022-0492: a program of the container's for the host to run when a cgroup empties.
 TEST_F(EscapeTest, NoReleaseAgentCanBeSet) {
   const std::string script =
-      "try='find /sys/fs/cgroup /tmp/c -name release_agent -o -name notify_on_release | while read "
-      "f;"
-      " do (echo /tmp/x > $f) 2>/dev/null && echo written $f; done;"
+      "try='find /sys/fs/cgroup -name release_agent -o -name notify_on_release | while read f;"
+      " do (echo 1 > $f) 2>/dev/null && echo written $f; done;"
       " for h in memory pids rdma cpu misc; do"
       "  mount -t cgroup -o $h none /tmp/c 2>/dev/null || continue;"
-      "  (echo /tmp/x > /tmp/c/release_agent) 2>/dev/null && echo written $h; umount /tmp/c; done; "
-      ":';"
+      "  (echo 1 > /tmp/c/release_agent) 2>/dev/null && echo written $h; umount /tmp/c; done; :';"
       "mkdir -p /tmp/c; sh -c \"$try\";"
       "unshare -U -r -m -C sh -c \"$try\" 2>/dev/null; unshare -U -r -m sh -c \"$try\" 2>/dev/null;"
       "echo end";
@@ -247,8 +245,8 @@ TEST_F(EscapeTest, AnExecBelievesNoUserDatabase) {
   ASSERT_OK_AND_ASSIGN(const std::string id, CreateAndStart(pod_, config));
   const std::string before = Exec(id, "id -u; id -g; id -G");
   const std::string etc = RootOf(id) + "/etc";
-  Shell(absl::StrCat("echo www-data:x:0:0::/:/bin/sh > ", etc, "/passwd; echo root:x:0:www-data > ",
-                     etc, "/group"));
+  Shell(absl::StrCat("echo other:x:33:0::/:/bin/sh > ", etc, "/passwd; echo root:x:0:other > ", etc,
+                     "/group"));
   EXPECT_EQ(Exec(id, "id -u; id -g; id -G"), before);
   Shell(absl::StrCat("cd ", etc, " && rm passwd group && mkfifo passwd group"));
   EXPECT_EQ(Exec(id, "grep ^[UG]id: /proc/self/status | tr -s '\\t' ' '"),
