@@ -1,4 +1,5 @@
-// What the executor does last with the mounts: masked and read-only paths, sealed mounts, pivot_root.
+// What the executor does last with the mounts: masked and read-only paths, sealed mounts, pivot_root. All need
+// CAP_SYS_ADMIN over the mount namespace, and nothing newer than executor_sys.h says.
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -26,6 +27,8 @@ bool AttachClone(int mount, bool* attached, int target) {
 
 bool Skippable(int error) { return error == ENOENT || error == ENOTDIR; }
 
+// What tells of the host or its keys, and isn't the container's. By mounting, as files of procfs and sysfs have no
+// owner that could be changed.
 void MaskPaths(ExecutorContext& c) {
   bool null_attached = false, empty_attached = false;
   for (uint32_t i = 0; i < c.plan.masked_paths.count; ++i) {
@@ -50,6 +53,7 @@ void MaskPaths(ExecutorContext& c) {
   }
 }
 
+// What the kernel obeys is written by root, and a container's root is the host's unless it has a user namespace.
 void MakePathsReadonly(ExecutorContext& c) {
   for (uint32_t i = 0; i < c.plan.readonly_paths.count; ++i) {
     const int target =

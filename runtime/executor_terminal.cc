@@ -44,6 +44,10 @@ void AttachConsole(ExecutorContext& c, unsigned number) {
   const int target = OpenTarget(c, "/dev/console", Make::kFile);
   char name[12];
   AppendNumber(name, number);
+  // A link of an image's making leads nothing into /proc (CVE-2025-52565).
+  struct statfs fs;
+  if (target >= 0 && (fstatfs(target, &fs) != 0 || fs.f_type == PROC_SUPER_MAGIC))
+    Fail(c, Step::kTerminal, 9, EPERM);
   const int slave = target < 0 ? -1 : sys::OpenTree(c.devpts, name, OPEN_TREE_CLONE);
   if (slave < 0 || sys::MoveMount(slave, target, "") != 0) Fail(c, Step::kTerminal, 5);
   close(slave);
@@ -66,8 +70,8 @@ void OpenTerminal(ExecutorContext& c, bool attach_console) {
   const int master = openat(c.devpts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
   struct stat st;
   // 5:2 is ptmx (Documentation/admin-guide/devices.txt).
-  if (master < 0 || fstat(master, &st) != 0 || st.st_rdev != makedev(5, 2))
-    Fail(c, Step::kTerminal, 1);
+  if (master < 0 || fstat(master, &st) != 0) Fail(c, Step::kTerminal, 1);
+  if (st.st_rdev != makedev(5, 2)) Fail(c, Step::kTerminal, 1, ENOTTY);
   int unlock = 0;
   unsigned number = 0;
   if (ioctl(master, TIOCSPTLCK, &unlock) != 0 || ioctl(master, TIOCGPTN, &number) != 0)

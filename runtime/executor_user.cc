@@ -9,6 +9,8 @@
 namespace berth {
 namespace {
 
+constexpr uint32_t kNoId = ~0u;
+
 // Splits a file into fields that end in ':', ',' or newline, without an upper bound on line lengths.
 class FieldReader {
  public:
@@ -171,6 +173,11 @@ Step ResolveUser(const Plan& plan, int root, ProcessUser* user) {
   }
   user->uid = has_uid ? want.uid : entry.found ? entry.uid : number;
   user->gid = has_gid ? want.gid : entry.gid;
+  // setresuid(2) would leave root what it is (CVE-2024-40635).
+  if (user->uid == kNoId || user->gid == kNoId) {
+    errno = EINVAL;
+    return user->uid == kNoId ? Step::kUser : Step::kGroup;
+  }
   if (entry.home[0] == '/') memcpy(user->home, entry.home, sizeof user->home);
 
   const bool strict = (plan.flags & kPlanStrictGroups) != 0;

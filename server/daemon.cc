@@ -233,6 +233,10 @@ StateCounts Daemon::Parts::CountStates() const {
   }
   counts.images = static_cast<int64_t>(images->List().size());
   counts.keepers["connected"] = static_cast<int64_t>(keepers->size());
+  StreamCounts of_streams = streaming->counts();
+  counts.stream_connections = of_streams.connections;
+  counts.stream_sessions = std::move(of_streams.sessions);
+  counts.stream_refusals = std::move(of_streams.refused);
   return counts;
 }
 

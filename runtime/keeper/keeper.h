@@ -166,10 +166,10 @@ bool HaveWriter();
 void InitLog(const Container& c);
 // Gives it to the present writer. kWriterLogIsPath: `log` is O_PATH.
 bool AddToWriter(Container& c, int log, uint32_t flags);
-bool SendReopen(const Container& c, int log);
-bool SendAttach(const Container& c, int client);
+bool SendReopen(Container& c, int log);
+bool SendAttach(Container& c, int client);
 // Asks for the rest; OnWriter hears the answer.
-bool FlushLog(const Container& c);
+bool FlushLog(Container& c);
 bool LogIsWritten(const Container& c);  // all that was read
 bool LogIsLost(const Container& c);
 bool LogIsHeld(uint32_t slot);

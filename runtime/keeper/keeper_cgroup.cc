@@ -1,6 +1,7 @@
 // Killing what is in a cgroup, execs' own sub-cgroups, OOM counts. Paths here are on cgroupfs only.
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,8 +57,24 @@ int SignalAll(int dir, int signal = SIGKILL) {
   return count;
 }
 
+// One that is within fork is not frozen before its child is here; one that sleeps uninterruptibly is not
+// waited for.
+void Freeze(int dir) {
+  WriteAt(dir, "freezer.state", "FROZEN");
+  for (int i = 0; i < 200; ++i) {
+    char state[16] = {};
+    const int fd = openat(dir, "freezer.state", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    const ssize_t n = read(fd, state, sizeof state - 1);
+    close(fd);
+    if (n < 6 || memcmp(state, "FROZEN", 6) == 0) return;
+    sched_yield();
+  }
+}
+
 // v2: cgroup.kill (5.14); not on an empty one, since a cgroup that was killed once kills whatever is cloned
-// into it later (seen on 6.18: clone3 compares the kill counter of the parent's cgroup). v1: frozen, nothing escapes by forking; a frozen task dies when it is thawed.
+// into it later (seen on 6.18: clone3 compares the kill counter of the parent's cgroup). v1: what is frozen does
+// not fork; it dies when it is thawed.
 void KillDirectory(const char* path, uint32_t flags) {
   const int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (dir < 0) return;
@@ -67,7 +84,7 @@ void KillDirectory(const char* path, uint32_t flags) {
   }
   if ((flags & kCgroupV2) == 0 || !WriteAt(dir, "cgroup.kill", "1")) {
     const bool freezer = (flags & kCgroupFreezer) != 0;
-    if (freezer) WriteAt(dir, "freezer.state", "FROZEN");
+    if (freezer) Freeze(dir);
     for (int round = 0; round < (freezer ? 1 : 8) && SignalAll(dir) > 0; ++round) continue;
     if (freezer) WriteAt(dir, "freezer.state", "THAWED");
   }

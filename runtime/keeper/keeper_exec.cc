@@ -21,6 +21,11 @@ bool HasJoiners() {
   return false;
 }
 
+bool RequesterIsGone(const Exec& e) {
+  char byte;
+  return e.reply >= 0 && (recv(e.reply, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0 || errno != EAGAIN);
+}
+
 }  // namespace
 
 void OnExec(const KeeperRequest& r, Fds& fds) {
@@ -99,9 +104,7 @@ void KillExec(Exec& e) {
 
 void OnRequesterGone(uint32_t slot) {
   Exec& e = state.execs[slot];
-  if (e.pid == 0 || e.reply < 0) return;
-  char byte;
-  if (recv(e.reply, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN) return;
+  if (e.pid == 0 || !RequesterIsGone(e)) return;
   Close(e.reply);
   e.expired = true;
   KillExec(e);
@@ -109,6 +112,15 @@ void OnRequesterGone(uint32_t slot) {
 
 void OnExecExit(Exec& e, uint32_t code) {
   if (e.status >= 0) ReadReport(e);
+  // Its input or its terminal may have ended with the requester, and so it itself, before that was heard of.
+  if (RequesterIsGone(e)) e.expired = true;
+  // Also what was being forked when it was killed.
+  if (e.number != 0 && e.expired) {
+    if (const Plan* plan = MapPlan(e.plan)) {
+      KillExecCgroup(*plan, e.number);
+      UnmapPlan(plan);
+    }
+  }
   const bool reusable = e.number != 0 && !e.expired;
   if (e.number != 0 && !(reusable && KeepExecCgroup(state.containers[e.container], e.number))) {
     if (const Plan* plan = MapPlan(e.plan)) {

@@ -83,6 +83,9 @@ bool HasLog(const Container& c) {
          c.log >= 0;
 }
 
+// It has died, or retired after a re-exec. ECONNRESET: with messages unread (unix_release_sock).
+bool WriterIsGone(int error) { return error == EPIPE || error == ECONNRESET; }
+
 // Makes the present writer the log's owner, and tells it.
 bool SendLog(Container& c, int log, uint32_t flags) {
   const WriterMessage add = {WriterVerb::kAdd, Slot(c), c.serial, flags};
@@ -101,7 +104,25 @@ void HandOver(Container& c) {
     Close(c.log);
     return WatchOutput(c);
   }
-  if (c.phase == Phase::kFlushing && !FlushLog(c)) FinishExit(c, true);
+  // It may have been finished meanwhile, if one writer after the other dies.
+  if (c.phase == Phase::kFlushing && !FlushLog(c) && c.phase == Phase::kFlushing)
+    FinishExit(c, true);
+}
+
+// To the log's writer. If that has ended and its end has not been heard of yet, it is heard of now: then its
+// logs have another one.
+bool SendToOwner(Container& c, const WriterMessage& message, const int* fds, int count) {
+  for (;;) {
+    const Writer& owner = state.writers[c.writer];
+    if (SendToWriter(owner.socket, message, fds, count)) return true;
+    const int error = errno;
+    const int pid = owner.pid;
+    if (WriterIsGone(error) && pid != 0) OnWriterDeath(pid);
+    if (!WriterIsGone(error) || pid == 0 || !HasLog(c)) {
+      errno = error;
+      return false;
+    }
+  }
 }
 
 // Another writer takes what the present one is not at work on this very moment.
@@ -138,8 +159,8 @@ bool HaveWriter() { return state.writers[state.writer].socket >= 0 || MakeWriter
 bool AddToWriter(Container& c, int log, uint32_t flags) {
   if (!HaveWriter() || c.out < 0) return false;
   if (SendLog(c, log, flags)) return true;
-  // It has died, or retired after a re-exec, and its end has not been heard of yet.
-  return errno == EPIPE && MakeWriter() && SendLog(c, log, flags);
+  // Its end has not been heard of yet.
+  return WriterIsGone(errno) && MakeWriter() && SendLog(c, log, flags);
 }
 
 void InitLog(const Container& c) {
@@ -150,19 +171,19 @@ void InitLog(const Container& c) {
   shared->carry_size[slot][0] = shared->carry_size[slot][1] = 0;
 }
 
-bool SendReopen(const Container& c, int log) {
+bool SendReopen(Container& c, int log) {
   const WriterMessage reopen = {WriterVerb::kReopen, Slot(c), c.serial, 0};
-  return SendToWriter(state.writers[c.writer].socket, reopen, &log, 1);
+  return SendToOwner(c, reopen, &log, 1);
 }
 
-bool SendAttach(const Container& c, int client) {
+bool SendAttach(Container& c, int client) {
   const WriterMessage attach = {WriterVerb::kAttach, Slot(c), c.serial, 0};
-  return SendToWriter(state.writers[c.writer].socket, attach, &client, 1);
+  return SendToOwner(c, attach, &client, 1);
 }
 
-bool FlushLog(const Container& c) {
+bool FlushLog(Container& c) {
   const WriterMessage flush = {WriterVerb::kFlush, Slot(c), c.serial, 0};
-  return SendToWriter(state.writers[c.writer].socket, flush, nullptr, 0);
+  return SendToOwner(c, flush, nullptr, 0);
 }
 
 bool LogIsWritten(const Container& c) {

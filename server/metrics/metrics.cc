@@ -90,6 +90,21 @@ MetricFamily ByState(const char* name, const char* help, std::map<std::string, i
   return family;
 }
 
+// A counter that is kept elsewhere.
+MetricFamily CounterBy(const char* label, const char* name, const char* help,
+                       std::map<std::string, uint64_t> counts,
+                       std::initializer_list<const char*> always) {
+  for (const char* value : always) counts.emplace(value, 0);
+  MetricFamily family{name, help, MetricType::Counter, {}};
+  for (const auto& [value, count] : counts) {
+    prometheus::ClientMetric metric;
+    metric.counter.value = static_cast<double>(count);
+    metric.label.push_back({label, value});
+    family.metric.push_back(std::move(metric));
+  }
+  return family;
+}
+
 }  // namespace
 
 // ---- RpcMetric
@@ -142,6 +157,16 @@ class Metrics::StateCollector : public prometheus::Collectable {
                         "Images.",
                         MetricType::Gauge,
                         {GaugeOf(static_cast<double>(counts.images))}});
+    families.push_back({"berth_stream_connections",
+                        "Connections to the streaming server.",
+                        MetricType::Gauge,
+                        {GaugeOf(static_cast<double>(counts.stream_connections))}});
+    families.push_back(CounterBy(
+        "kind", "berth_stream_sessions_total", "Sessions of exec, attach and port-forward.",
+        std::move(counts.stream_sessions), {"attach", "exec", "portforward"}));
+    families.push_back(CounterBy("code", "berth_stream_refusals_total",
+                                 "Requests that the streaming server refused, by HTTP status.",
+                                 std::move(counts.stream_refusals), {}));
     return families;
   }
 

@@ -59,6 +59,9 @@ struct StateCounts {
   std::map<std::string, int64_t> containers;
   int64_t images = 0;
   std::map<std::string, int64_t> keepers;
+  int64_t stream_connections = 0;
+  std::map<std::string, uint64_t> stream_sessions;  // since the start, by verb
+  std::map<std::string, uint64_t> stream_refusals;  // since the start, by HTTP status
 };
 
 // One method's latency and errors. Made by Metrics::Rpc, lives as long as Metrics.

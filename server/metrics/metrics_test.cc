@@ -25,7 +25,10 @@ void UseEverything(Metrics* metrics) {
     return StateCounts{.pods = {{"ready", 3}},
                        .containers = {{"running", 4}},
                        .images = 5,
-                       .keepers = {{"connected", 3}}};
+                       .keepers = {{"connected", 3}},
+                       .stream_connections = 2,
+                       .stream_sessions = {{"exec", 7}},
+                       .stream_refusals = {{"404", 8}}};
   });
   metrics->Rpc("RunPodSandbox")->Observe(absl::Milliseconds(3), absl::StatusCode::kOk);
   metrics->Rpc("RunPodSandbox")->Observe(absl::Milliseconds(3), absl::StatusCode::kNotFound);
@@ -71,6 +74,16 @@ TEST(MetricsTest, StatesAreAskedForAtEachScrape) {
   const std::string text = metrics.Serialize();
   EXPECT_TRUE(HasLine(text, "berth_pods{state=\"ready\"} 2"));
   EXPECT_TRUE(HasLine(text, "berth_pods{state=\"notready\"} 0"));
+}
+
+TEST(MetricsTest, StreamsAreCounted) {
+  Metrics metrics;
+  UseEverything(&metrics);
+  const std::string text = metrics.Serialize();
+  EXPECT_TRUE(HasLine(text, "berth_stream_connections 2"));
+  EXPECT_TRUE(HasLine(text, "berth_stream_sessions_total{kind=\"exec\"} 7"));
+  EXPECT_TRUE(HasLine(text, "berth_stream_sessions_total{kind=\"attach\"} 0"));
+  EXPECT_TRUE(HasLine(text, "berth_stream_refusals_total{code=\"404\"} 8"));
 }
 
 TEST(MetricsTest, APhaseTimerObservesOnce) {

@@ -202,6 +202,22 @@ TEST_F(SpecBuilderTest, UsersOfTheImageAndOfThePod) {
   EXPECT_THAT(Error(), HasSubstr("run_as_user: -1"));
 }
 
+TEST_F(SpecBuilderTest, NumbersOfUsersAreNoNamesAndHaveARange) {
+  for (const char* user : {"4294967295", "4294967296", "5:4294967295", "99999999999999999999"}) {
+    image_.user = user;
+    EXPECT_THAT(Error(), HasSubstr("image: user or group")) << user;
+  }
+  image_.user = "4294967294:4294967294";
+  EXPECT_EQ(Built().user.uid, 4294967294u);
+  EXPECT_EQ(Built().user.gid, 4294967294u);
+  context()->set_run_as_username("1000");
+  EXPECT_EQ(Built().user.uid, 1000u);
+  EXPECT_EQ(Built().user.user, "");
+  context()->set_run_as_username("4294967295");
+  EXPECT_EQ(Error(),
+            "linux.security_context.run_as_username: user or group 4294967295 is out of range");
+}
+
 TEST_F(SpecBuilderTest, CapabilitiesAddDropAndAll) {
   EXPECT_EQ(Built().spec.process->capabilities->bounding, DefaultCapabilities());
   auto* c = context()->mutable_capabilities();

@@ -21,27 +21,36 @@ absl::StatusOr<uint32_t> ReadId(int64_t id, absl::string_view field) {
   return static_cast<uint32_t>(id);
 }
 
-// image-spec, config.md, "User": name, uid, name:group, uid:gid, and mixtures.
-void ImageUser(const ImageConfig& image, UserReference* user) {
-  if (image.user.empty()) {
-    user->uid = 0;
-    return;
+bool IsNumber(absl::string_view text) {
+  return text.find_first_not_of("0123456789") == absl::string_view::npos;
+}
+
+// An id, or a name in `name`. What is a number is no name, even if the image has a user of that name
+// (CVE-2016-3697), and 2^32-1 would leave the process root (CVE-2024-40635).
+absl::Status ReadIdOrName(const std::string& text, absl::string_view field,
+                          std::optional<uint32_t>* id, std::string* name) {
+  if (!IsNumber(text)) {
+    *name = text;
+    return absl::OkStatus();
   }
-  const std::vector<std::string> parts = absl::StrSplit(image.user, absl::MaxSplits(':', 1));
   uint32_t number = 0;
-  if (absl::SimpleAtoi(parts[0], &number)) {
-    user->uid = number;
-  } else if (parts[0].empty()) {
+  if (!absl::SimpleAtoi(text, &number) || number == std::numeric_limits<uint32_t>::max()) {
+    return InvalidField(field, absl::StrCat("user or group ", text, " is out of range"));
+  }
+  *id = number;
+  return absl::OkStatus();
+}
+
+// image-spec, config.md, "User": name, uid, name:group, uid:gid, and mixtures.
+absl::Status ImageUser(const ImageConfig& image, UserReference* user) {
+  const std::vector<std::string> parts = absl::StrSplit(image.user, absl::MaxSplits(':', 1));
+  if (parts[0].empty()) {
     user->uid = 0;
   } else {
-    user->user = parts[0];
+    RETURN_IF_ERROR(ReadIdOrName(parts[0], "image", &user->uid, &user->user));
   }
-  if (parts.size() < 2 || parts[1].empty()) return;
-  if (absl::SimpleAtoi(parts[1], &number)) {
-    user->gid = number;
-  } else {
-    user->group = parts[1];
-  }
+  if (parts.size() < 2 || parts[1].empty()) return absl::OkStatus();
+  return ReadIdOrName(parts[1], "image", &user->gid, &user->group);
 }
 
 absl::StatusOr<CapabilityMask> ReadCapabilities(
@@ -70,12 +79,14 @@ absl::Status AddUser(const SpecRequest& request, BuiltSpec* built) {
     ASSIGN_OR_RETURN(user.uid, ReadId(request.context().run_as_user().value(),
                                       absl::StrCat(kContextField, ".run_as_user")));
   } else if (!request.context().run_as_username().empty()) {
-    user.user = request.context().run_as_username();
+    RETURN_IF_ERROR(ReadIdOrName(request.context().run_as_username(),
+                                 absl::StrCat(kContextField, ".run_as_username"), &user.uid,
+                                 &user.user));
   } else if (request.context().has_run_as_group()) {
     return InvalidField(absl::StrCat(kContextField, ".run_as_group"),
                         "needs run_as_user or run_as_username");
   } else {
-    ImageUser(request.image, &user);
+    RETURN_IF_ERROR(ImageUser(request.image, &user));
   }
   if (request.context().has_run_as_group()) {
     ASSIGN_OR_RETURN(user.gid, ReadId(request.context().run_as_group().value(),

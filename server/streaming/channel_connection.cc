@@ -11,7 +11,7 @@ namespace {
 using Error = boost::system::error_code;
 
 constexpr size_t kMaxUnread = 1 << 20;
-constexpr auto kFullCheck = std::chrono::seconds(1);
+constexpr auto kFullCheck = std::chrono::milliseconds(250);
 constexpr auto kGoodbye = std::chrono::seconds(5);
 
 }  // namespace
@@ -37,7 +37,9 @@ class ChannelConnection::Channel : public Stream {
   }
   void Finish() override {}
   bool CanFinish() const override { return false; }
-  void Reset() override {}
+  void Reset() override {
+    if (connection != nullptr) connection->Drop(*this);
+  }
   void SetOnDead(std::function<void()> callback) override {
     if (connection != nullptr || !callback) {
       on_dead = std::move(callback);
@@ -46,17 +48,22 @@ class ChannelConnection::Channel : public Stream {
     }
   }
 
+  void SetOnStalled(std::function<void()> callback) override {
+    if (connection != nullptr || !callback) on_stalled = std::move(callback);
+  }
+
   void Die() {
     connection = nullptr;
     inbox.End();
     if (on_dead) boost::asio::post(*inbox.io(), std::move(on_dead));
-    on_dead = nullptr;
+    on_dead = on_stalled = nullptr;
   }
 
   ChannelConnection* connection;
   const int number;
   Inbox inbox;
   std::function<void()> on_dead;
+  std::function<void()> on_stalled;
 };
 
 ChannelConnection::ChannelConnection(boost::asio::io_context* io, std::shared_ptr<WebSocket> socket,
@@ -123,12 +130,33 @@ void ChannelConnection::ReadMore() {
 }
 
 void ChannelConnection::WaitWhileFull() {
+  if (waiting_while_full_) return;
+  waiting_while_full_ = true;
   full_timer_.expires_after(kFullCheck);
   full_timer_.async_wait([self = shared_from_this()](Error error) {
+    self->waiting_while_full_ = false;
     if (error || self->ended_ || self->closing_) return;
     if (self->socket_->PeerGone()) return self->End();
+    if (self->unread_ > kMaxUnread) self->TellStalled();
     self->ReadMore();
   });
+}
+
+void ChannelConnection::TellStalled() {
+  int watched = 0;
+  for (auto& [number, channel] : channels_) watched += channel->on_stalled ? 1 : 0;
+  if (watched < 2) return;
+  for (auto& [number, channel] : channels_) {
+    const auto tell = channel->on_stalled;  // which it may replace
+    if (tell && channel->inbox.size() > 0) tell();
+  }
+}
+
+void ChannelConnection::Drop(Channel& channel) {
+  unread_ -= channel.inbox.size();
+  channel.inbox.Clear();
+  channel.inbox.End();
+  boost::asio::post(*io_, [self = shared_from_this()] { self->ReadMore(); });
 }
 
 // ---- writing ----
@@ -191,6 +219,9 @@ void ChannelConnection::End() {
   socket_->Abort();
   idle_timer_.cancel();
   full_timer_.cancel();
+  // First of what follows: an exec's process is to end as its client's, not by the end of its input.
+  if (on_closed_) boost::asio::post(*io_, std::move(on_closed_));
+  on_closed_ = nullptr;
   for (auto& [number, channel] : channels_) channel->Die();
   // The one that is being written is answered by its own callback.
   for (size_t i = writing_ ? 1 : 0; i < outgoing_.size(); ++i) {
@@ -198,8 +229,6 @@ void ChannelConnection::End() {
       boost::asio::post(*io_, [done = std::move(outgoing_[i].done)] { done(false); });
   }
   outgoing_.resize(writing_ ? 1 : 0);
-  if (on_closed_) boost::asio::post(*io_, std::move(on_closed_));
-  on_closed_ = nullptr;
 }
 
 void ChannelConnection::WatchIdle() {

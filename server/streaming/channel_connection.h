@@ -29,7 +29,7 @@ class ChannelConnection : public ClientConnection,
   ~ChannelConnection() override;
 
   // Before Start: the stream of a channel. What comes on others is dropped. Finish does nothing: the
-  // protocols let only the client half-close.
+  // protocols let only the client half-close. Reset drops what comes: the client doesn't hear of it.
   StreamPtr Open(int channel);
   void Start();
   // An empty message on the channel: so a client learns that it is connected.
@@ -51,6 +51,8 @@ class ChannelConnection : public ClientConnection,
   void OnChannelClosed(int channel) override;
   void ReadMore();
   void WaitWhileFull();
+  void TellStalled();
+  void Drop(Channel& channel);
   void Send(int channel, absl::string_view bytes, Stream::WriteDone done);
   void Flush();
   void End();
@@ -69,6 +71,7 @@ class ChannelConnection : public ClientConnection,
   bool writing_ = false;
   bool closing_ = false;
   bool saying_goodbye_ = false;
+  bool waiting_while_full_ = false;
   bool ended_ = false;
   std::chrono::steady_clock::time_point active_;
   boost::asio::steady_timer idle_timer_;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "server/streaming/command_gathering.h"
 
@@ -41,6 +42,9 @@ std::shared_ptr<Forward> Forward::Start(const StreamLoop& loop, const std::strin
       new Forward(loop, pod, port, std::move(data), std::move(error), std::move(on_end)));
   forward->data_->SetOnDead([weak = std::weak_ptr<Forward>(forward)] {
     if (const auto self = weak.lock()) self->Stop();
+  });
+  forward->data_->SetOnStalled([weak = std::weak_ptr<Forward>(forward)] {
+    if (const auto self = weak.lock()) self->OnStalled();
   });
   Discard(forward->error_);  // which clients close at once
   forward->Connect(false);
@@ -89,10 +93,24 @@ void Forward::OnConnected(bool v6, const absl::Status& status) {
 }
 
 void Forward::Refuse() {
-  message_ = absl::StrCat("error forwarding port ", port_, " to pod ", pod_,
-                          ", uid : connect to localhost:", port_,
-                          " in the pod's network namespace: IPv4: ", refused_[0].message(),
-                          "; IPv6: ", refused_[1].message());
+  EndWith(absl::StrCat("connect to localhost:", port_, " in the pod's network namespace: IPv4: ",
+                       refused_[0].message(), "; IPv6: ", refused_[1].message()));
+}
+
+// Clients without flow control send everything through one pipe: what one connection doesn't take stops
+// the others.
+void Forward::OnStalled() {
+  if (stopped_ || in_ == nullptr ||
+      std::chrono::steady_clock::now() - in_->moved() < loop_.patience)
+    return;
+  EndWith(absl::StrCat("the pod has read nothing for ",
+                       absl::FormatDuration(absl::FromChrono(loop_.patience)),
+                       ", and other connections wait behind what was sent to it"));
+}
+
+void Forward::EndWith(const std::string& why) {
+  if (!message_.empty()) return;
+  message_ = absl::StrCat("error forwarding port ", port_, " to pod ", pod_, ", uid : ", why);
   error_->Write(message_, [self = shared_from_this()](bool) {
     self->error_->Finish();
     self->data_->Reset();
@@ -143,6 +161,7 @@ void Forward::Stop() {
   if (out_ != nullptr) out_->Stop();
   if (in_ != nullptr) in_->Stop();
   data_->SetOnDead(nullptr);
+  data_->SetOnStalled(nullptr);
   error_->Finish();
   if (on_end_) on_end_();
   on_end_ = nullptr;

@@ -25,8 +25,9 @@ namespace berth {
 // One connection to localhost:PORT of a pod, IPv4 first, then IPv6.
 class Forward : public std::enable_shared_from_this<Forward> {
  public:
-  // `on_end` once: both directions have ended, or there was no connection; then the error stream has the
-  // reason.
+  // `on_end` once: both directions have ended, or there was no connection, or the pod has read nothing
+  // for loop.patience while other connections of the client waited behind what was sent; then the error
+  // stream has the reason.
   static std::shared_ptr<Forward> Start(const StreamLoop& loop, const std::string& pod, int port,
                                         StreamPtr data, StreamPtr error,
                                         std::function<void()> on_end);
@@ -39,6 +40,8 @@ class Forward : public std::enable_shared_from_this<Forward> {
   void OnConnected(bool v6, const absl::Status& status);
   void Copy();
   void Refuse();
+  void OnStalled();
+  void EndWith(const std::string& why);
   void EndIfDone();
   void Stop();
 

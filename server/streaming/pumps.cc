@@ -132,6 +132,7 @@ void InPump::Read() {
     if (bytes.empty()) return self->End();
     self->bytes_ = std::move(bytes);
     self->written_ = 0;
+    self->moved_ = std::chrono::steady_clock::now();
     self->Write();
   });
 }
@@ -142,6 +143,7 @@ void InPump::Write() {
         write(to_.native_handle(), bytes_.data() + written_, bytes_.size() - written_);
     if (n > 0) {
       written_ += static_cast<size_t>(n);
+      moved_ = std::chrono::steady_clock::now();
     } else if (n < 0 && errno == EINTR) {
       continue;
     } else if (n < 0 && errno == EAGAIN) {

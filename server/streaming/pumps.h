@@ -6,6 +6,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -54,6 +55,8 @@ class InPump : public std::enable_shared_from_this<InPump> {
   static std::shared_ptr<InPump> Start(boost::asio::io_context* io, StreamPtr from, UniqueFd to,
                                        AtEnd at_end, std::function<void()> on_end);
   void Stop();
+  // When something was written last, or came after all had been.
+  std::chrono::steady_clock::time_point moved() const { return moved_; }
 
  private:
   InPump(boost::asio::io_context* io, StreamPtr from, UniqueFd to, AtEnd at_end,
@@ -68,6 +71,7 @@ class InPump : public std::enable_shared_from_this<InPump> {
   std::function<void()> on_end_;
   std::string bytes_;
   size_t written_ = 0;
+  std::chrono::steady_clock::time_point moved_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace berth

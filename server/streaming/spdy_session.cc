@@ -20,7 +20,7 @@ constexpr size_t kMaxFrame = 1 << 20;
 constexpr size_t kMaxGather = 32;
 // For the client to close after our goodbye.
 constexpr auto kLinger = std::chrono::seconds(5);
-constexpr auto kFullCheck = std::chrono::seconds(1);
+constexpr auto kFullCheck = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -68,6 +68,10 @@ class SpdySession::SessionStream : public Stream {
     }
   }
 
+  void SetOnStalled(std::function<void()> callback) override {
+    if (session != nullptr || !callback) on_stalled = std::move(callback);
+  }
+
   // The stream is dead: readers hear its end, a writer that it failed. What wasn't read is counted no
   // more, so it isn't kept either.
   void Die() {
@@ -75,7 +79,7 @@ class SpdySession::SessionStream : public Stream {
     inbox.Clear();
     inbox.End();
     if (on_dead) boost::asio::post(*io(), std::move(on_dead));
-    on_dead = nullptr;
+    on_dead = on_stalled = nullptr;
     if (!pending_done) return;
     boost::asio::post(*io(), [done = std::move(pending_done)] { done(false); });
     pending_done = nullptr;
@@ -93,6 +97,7 @@ class SpdySession::SessionStream : public Stream {
   absl::string_view pending;
   WriteDone pending_done;
   std::function<void()> on_dead;
+  std::function<void()> on_stalled;
 };
 
 std::shared_ptr<SpdySession> SpdySession::Start(boost::asio::io_context* io,
@@ -157,19 +162,34 @@ void SpdySession::OnBytes(bool ok, absl::string_view bytes) {
 
 // Nobody reads, so nobody would hear that the client has gone; nor does a read keep the session.
 void SpdySession::WaitWhileFull() {
+  if (waiting_while_full_) return;
+  waiting_while_full_ = true;
   full_timer_.expires_after(kFullCheck);
   full_timer_.async_wait([self = shared_from_this()](Error error) {
+    self->waiting_while_full_ = false;
     if (error || self->ended_) return;
     if (self->bytes_->PeerGone()) return self->End();
+    if (self->Full()) self->TellStalled();
     self->ReadMore();
   });
+}
+
+void SpdySession::TellStalled() {
+  std::vector<std::shared_ptr<SessionStream>> watched;
+  for (auto& [id, stream] : streams_) {
+    if (stream->on_stalled) watched.push_back(stream);
+  }
+  if (watched.size() < 2) return;
+  for (auto& stream : watched) {
+    const auto tell = stream->on_stalled;  // which it may replace, or one before may have dropped
+    if (tell && stream->inbox.size() > 0) tell();
+  }
 }
 
 void SpdySession::Taken(SessionStream& stream, size_t bytes) {
   const std::shared_ptr<SessionStream> kept = Find(stream.id);
   const bool was_full = Full();
   unread_ -= bytes;
-  Credit(0, bytes, &owed_);
   if (!stream.inbox.ended()) Credit(stream.id, bytes, &stream.owed);
   ForgetIfDone(stream);
   if (was_full && !Full()) {
@@ -250,9 +270,9 @@ void SpdySession::OnWindowUpdate(uint32_t id, uint32_t delta) {
 }
 
 void SpdySession::OnData(uint32_t id, absl::string_view bytes, bool fin) {
+  Credit(0, bytes.size(), &owed_);
   const auto stream = Find(id);
   if (stream == nullptr || stream->inbox.ended()) {
-    Credit(0, bytes.size(), &owed_);
     if (id > last_stream_) return Fail(SpdyGoAway::kProtocolError);
     return;  // on its way when the stream was reset
   }
@@ -351,7 +371,6 @@ void SpdySession::Forget(SessionStream& stream) {
   streams_.erase(stream.id);
   const bool was_full = Full();
   unread_ -= stream.inbox.size();
-  Credit(0, stream.inbox.size(), &owed_);
   stream.Die();
   if (was_full && !Full()) {
     boost::asio::post(*io_, [self = shared_from_this()] { self->ReadMore(); });
@@ -403,6 +422,9 @@ void SpdySession::End() {
   bytes_->Abort();
   idle_timer_.cancel();
   full_timer_.cancel();
+  // First of what follows: an exec's process is to end as its client's, not by the end of its input.
+  if (on_closed_) boost::asio::post(*io_, std::move(on_closed_));
+  on_closed_ = nullptr;
   auto streams = std::move(streams_);
   streams_.clear();
   for (auto& [id, stream] : streams) stream->Die();
@@ -411,8 +433,6 @@ void SpdySession::End() {
   }
   outgoing_.clear();
   on_stream_ = nullptr;
-  if (on_closed_) boost::asio::post(*io_, std::move(on_closed_));
-  on_closed_ = nullptr;
 }
 
 void SpdySession::WatchIdle() {

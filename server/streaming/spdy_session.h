@@ -6,8 +6,9 @@
 // Flow control: a client that has sent SETTINGS with an initial window or any WINDOW_UPDATE is held to its
 // windows from then on. Kubernetes' clients do neither and never open a window, so that windows would
 // stop each stream after 64 KiB; for them TCP is what slows a sender. The other way WINDOW_UPDATEs go out
-// as streams are read, and whatever the client does, the connection is not read while kMaxUnread bytes
-// wait for their readers.
+// as streams are read, for the connection as a whole as bytes come in: so a stream that nobody reads stops
+// itself only. Whatever the client does, the connection is not read while kMaxUnread bytes wait for their
+// readers; whose they are hears it (Stream::SetOnStalled).
 #ifndef BERTH_SERVER_STREAMING_SPDY_SESSION_H_
 #define BERTH_SERVER_STREAMING_SPDY_SESSION_H_
 
@@ -75,6 +76,7 @@ class SpdySession : public ClientConnection,
   void OnBytes(bool ok, absl::string_view bytes);
   bool Full() const;
   void WaitWhileFull();
+  void TellStalled();
   void Taken(SessionStream& stream, size_t bytes);
   void Credit(uint32_t stream, size_t bytes, uint64_t* owed);
 
@@ -115,6 +117,7 @@ class SpdySession : public ClientConnection,
 
   bool closing_ = false;  // goodbye was said
   bool lingering_ = false;
+  bool waiting_while_full_ = false;
   bool ended_ = false;
   std::chrono::steady_clock::time_point active_;
   boost::asio::steady_timer idle_timer_;

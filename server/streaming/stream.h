@@ -37,6 +37,9 @@ class Stream {
   virtual void Reset() = 0;
   // Called once when the client has reset the stream or is gone, also after its end.
   virtual void SetOnDead(std::function<void()> on_dead) = 0;
+  // Called again and again while nothing more is read from the client because too much waits, some of it
+  // here, and there are others of its streams that are watched so. Not after the stream's death.
+  virtual void SetOnStalled(std::function<void()> on_stalled) = 0;
 };
 
 using StreamPtr = std::shared_ptr<Stream>;

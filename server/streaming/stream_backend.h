@@ -26,9 +26,10 @@ struct StreamRequest {
 };
 
 struct StartedExec {
-  std::unique_ptr<Keeper::ExecSession> process;  // dropping it kills the process tree
-  UniqueFd terminal;                             // the master; then there are no pipes
-  UniqueFd in, out, err;                         // our ends
+  UniqueFd terminal;      // the master; then there are no pipes
+  UniqueFd in, out, err;  // our ends
+  // Dropping it kills the process tree. The last, to be dropped first.
+  std::unique_ptr<Keeper::ExecSession> process;
 };
 
 struct StartedAttach {

@@ -9,6 +9,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <deque>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -54,38 +55,50 @@ const char* KindName(StreamKind kind) {
   return "";
 }
 
-class ConnectionCount {
+class Counts {
  public:
-  void Add(int change) {
+  void AddConnections(int change) {
     MutexLock lock(&mu_);
-    count_ += change;
-    if (count_ == 0) none_.SignalAll();
+    counts_.connections += change;
+    if (counts_.connections == 0) none_.SignalAll();
   }
-  int Get() const {
+  void AddSession(StreamKind kind) {
     MutexLock lock(&mu_);
-    return count_;
+    ++counts_.sessions[KindName(kind)];
+  }
+  void AddRefused(int status) {
+    MutexLock lock(&mu_);
+    ++counts_.refused[absl::StrCat(status)];
+  }
+  StreamCounts Get() const {
+    MutexLock lock(&mu_);
+    return counts_;
+  }
+  int connections() const {
+    MutexLock lock(&mu_);
+    return counts_.connections;
   }
   void WaitForNone(absl::Time until) {
     MutexLock lock(&mu_);
-    while (count_ > 0 && !none_.WaitWithDeadline(&mu_, until)) continue;
+    while (counts_.connections > 0 && !none_.WaitWithDeadline(&mu_, until)) continue;
   }
 
  private:
   mutable Mutex mu_;
   CondVar none_;
-  int count_ ABSL_GUARDED_BY(mu_) = 0;
+  StreamCounts counts_ ABSL_GUARDED_BY(mu_);
 };
 
 // Counts a connection while it lives, whatever it has become.
 class Ticket {
  public:
-  explicit Ticket(ConnectionCount* count) : count_(count) { count_->Add(1); }
-  ~Ticket() { count_->Add(-1); }
+  explicit Ticket(Counts* counts) : counts_(counts) { counts_->AddConnections(1); }
+  ~Ticket() { counts_->AddConnections(-1); }
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
 
  private:
-  ConnectionCount* const count_;
+  Counts* const counts_;
 };
 
 // The sessions that there are, for the server's end.
@@ -117,11 +130,12 @@ class Front : public std::enable_shared_from_this<Front> {
  public:
   using Taken = std::function<std::optional<StreamRequest>(const std::string& token)>;
 
-  Front(Tcp::socket socket, const StreamLoop& loop, Sessions* sessions, Taken take,
+  Front(Tcp::socket socket, const StreamLoop& loop, Sessions* sessions, Counts* counts, Taken take,
         std::shared_ptr<Ticket> ticket)
       : stream_(std::move(socket)),
         loop_(loop),
         sessions_(sessions),
+        counts_(counts),
         take_(std::move(take)),
         ticket_(std::move(ticket)) {}
 
@@ -134,7 +148,12 @@ class Front : public std::enable_shared_from_this<Front> {
         [self = shared_from_this()](Error error, size_t) { self->OnHead(error); });
   }
 
+  // Whether the request is still to come.
+  bool half_open() const { return half_open_; }
+  void GiveUp() { stream_.close(); }
+
   void Answer(const FrontAnswer& answer) {
+    counts_->AddRefused(answer.status);
     output_ = EncodeFrontAnswer(answer);
     stream_.expires_after(kAnswerTime);
     asio::async_write(stream_, asio::buffer(output_),
@@ -156,6 +175,7 @@ class Front : public std::enable_shared_from_this<Front> {
   }
 
   void OnHead(Error error) {
+    half_open_ = false;
     if (error == http::error::end_of_stream || error == beast::error::timeout) return;
     if (error == http::error::header_limit || error == http::error::buffer_overflow)
       return Answer({431, "the head of the request is too large"});
@@ -194,7 +214,8 @@ class Front : public std::enable_shared_from_this<Front> {
     options.idle = loop_.idle;
     if (request.kind == StreamKind::kPortForward) {
       const auto pairs = std::make_shared<ForwardPairs>(loop_, request.id);
-      return Keep(SpdySession::Start(loop_.io, std::move(bytes), std::move(early), options,
+      return Keep(request.kind,
+                  SpdySession::Start(loop_.io, std::move(bytes), std::move(early), options,
                                      [pairs](StreamPtr stream, const SpdyHeaders& headers) {
                                        return pairs->OnStream(std::move(stream), headers);
                                      }));
@@ -217,7 +238,7 @@ class Front : public std::enable_shared_from_this<Front> {
     gathering->Start([session] {
       if (const auto connection = session->lock()) connection->Close();
     });
-    Keep(started);
+    Keep(request.kind, started);
   }
 
   void UpgradeToWebSocket(StreamRequest request, const StreamProtocol& protocol) {
@@ -238,7 +259,7 @@ class Front : public std::enable_shared_from_this<Front> {
       return RunSpdy(NewWebSocketByteStream(std::move(socket)), "", request, protocol);
     const auto connection =
         std::make_shared<ChannelConnection>(loop_.io, std::move(socket), protocol, loop_.idle);
-    Keep(connection);
+    Keep(request.kind, connection);
     if (request.kind == StreamKind::kPortForward) {
       ForwardChannels(loop_, request, connection);
       return connection->Start();
@@ -254,7 +275,8 @@ class Front : public std::enable_shared_from_this<Front> {
     connection->Start();
   }
 
-  void Keep(const ClientConnectionPtr& connection) {
+  void Keep(StreamKind kind, const ClientConnectionPtr& connection) {
+    counts_->AddSession(kind);
     connection->Hold(ticket_);
     sessions_->Add(connection);
   }
@@ -262,11 +284,39 @@ class Front : public std::enable_shared_from_this<Front> {
   beast::tcp_stream stream_;
   const StreamLoop loop_;
   Sessions* const sessions_;
+  Counts* const counts_;
   const Taken take_;
   const std::shared_ptr<Ticket> ticket_;
   beast::flat_buffer buffer_{kMaxFrontHead + 1024};
   http::request_parser<http::empty_body> parser_;
   std::string output_;
+  bool half_open_ = true;
+};
+
+// Connections whose request is still to come, the oldest first. Those who say nothing must not keep out
+// those who do: beyond the bound the oldest goes.
+class HalfOpen {
+ public:
+  explicit HalfOpen(size_t bound) : bound_(bound) {}
+
+  void Add(const std::shared_ptr<Front>& front) {
+    fronts_.push_back(front);
+    if (fronts_.size() <= bound_) return;
+    fronts_.erase(std::remove_if(fronts_.begin(), fronts_.end(),
+                                 [](const auto& weak) {
+                                   const auto front = weak.lock();
+                                   return front == nullptr || !front->half_open();
+                                 }),
+                  fronts_.end());
+    while (fronts_.size() > bound_) {
+      if (const auto oldest = fronts_.front().lock()) oldest->GiveUp();
+      fronts_.pop_front();
+    }
+  }
+
+ private:
+  const size_t bound_;
+  std::deque<std::weak_ptr<Front>> fronts_;
 };
 
 }  // namespace
@@ -275,6 +325,7 @@ class StreamingServer::Impl {
  public:
   Impl(const StreamingServerOptions& options, StreamBackend* backend)
       : options_(options),
+        half_open_(options.max_half_open),
         io_(std::make_unique<asio::io_context>(1)),
         pool_(BlockingPoolOptions{}) {
     loop_.io = io_.get();
@@ -306,7 +357,7 @@ class StreamingServer::Impl {
         if (const auto connection = weak.lock()) connection->Close();
       }
     });
-    connections_.WaitForNone(absl::Now() + kStopTime);
+    counts_.WaitForNone(absl::Now() + kStopTime);
     pool_.WaitIdle(absl::Now() + kStopTime);
     asio::post(*io_, [this] {
       for (const auto& weak : sessions_.connections) {
@@ -327,7 +378,7 @@ class StreamingServer::Impl {
   }
 
   const std::string& address() const { return address_; }
-  int connections() const { return connections_.Get(); }
+  const Counts& counts() const { return counts_; }
 
  private:
   // Signals are the main thread's business.
@@ -346,23 +397,25 @@ class StreamingServer::Impl {
 
   void Accept(Tcp::socket socket) {
     Error ignored;
-    const int count = connections_.Get();
+    const int count = counts_.connections();
     if (count >= options_.max_connections + kBusyAnswers) return;
     (void)socket.set_option(Tcp::no_delay(true), ignored);
     (void)socket.set_option(asio::socket_base::keep_alive(true), ignored);
     const auto front = std::make_shared<Front>(
-        std::move(socket), loop_, &sessions_,
+        std::move(socket), loop_, &sessions_, &counts_,
         [this](const std::string& token) { return tokens_.Take(token); },
-        std::make_shared<Ticket>(&connections_));
+        std::make_shared<Ticket>(&counts_));
     if (count >= options_.max_connections)
       return front->Answer({503, "too many connections", {{"Retry-After", "10"}}});
+    half_open_.Add(front);
     front->ReadHead(options_.head_time);
   }
 
   const StreamingServerOptions options_;
-  ConnectionCount connections_;
+  Counts counts_;
   Tokens<StreamRequest> tokens_;
   Sessions sessions_;  // on the loop's thread
+  HalfOpen half_open_;
   std::string address_;
   StreamLoop loop_;
   std::unique_ptr<asio::io_context> io_;
@@ -381,6 +434,7 @@ absl::StatusOr<std::string> StreamingServer::UrlOf(StreamRequest request) {
   return impl_->UrlOf(std::move(request));
 }
 std::string StreamingServer::address() const { return impl_->address(); }
-int StreamingServer::connections() const { return impl_->connections(); }
+StreamCounts StreamingServer::counts() const { return impl_->counts().Get(); }
+int StreamingServer::connections() const { return impl_->counts().connections(); }
 
 }  // namespace berth

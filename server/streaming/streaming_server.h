@@ -7,13 +7,15 @@
 // There is no authentication but the token: one request each, good for one use within a minute. One
 // thread serves all; what blocks runs on threads that come and go. Without clients nothing wakes.
 //
-// Bounds: kMaxConnections (more are answered 503), 16 KiB of request head, 10 s for it, kMaxTokens, and
-// what SpdySession and ChannelConnection hold for a client. Sessions without a byte for the idle time are
-// closed.
+// Bounds: max_connections (more are answered 503), max_half_open of them without a request yet (a further
+// one is for the oldest's end), 16 KiB of request head, 10 s for it, kMaxTokens, and what SpdySession and
+// ChannelConnection hold for a client. Sessions without a byte for the idle time are closed.
 #ifndef BERTH_SERVER_STREAMING_STREAMING_SERVER_H_
 #define BERTH_SERVER_STREAMING_STREAMING_SERVER_H_
 
 #include <chrono>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -29,6 +31,14 @@ struct StreamingServerOptions {
   std::chrono::milliseconds patience = std::chrono::seconds(30);  // for streams, and within a pod
   std::chrono::milliseconds head_time = std::chrono::seconds(10);
   int max_connections = 2048;
+  size_t max_half_open = 512;
+};
+
+// Since the start, but for `connections`.
+struct StreamCounts {
+  int connections = 0;                       // at the moment
+  std::map<std::string, uint64_t> sessions;  // by verb: exec, attach, portforward
+  std::map<std::string, uint64_t> refused;   // requests, by HTTP status
 };
 
 class StreamingServer {
@@ -50,7 +60,8 @@ class StreamingServer {
 
   // HOST:PORT as bound.
   std::string address() const;
-  // Connections at the moment.
+  // Any thread.
+  StreamCounts counts() const;
   int connections() const;
 
  private:

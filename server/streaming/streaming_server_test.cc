@@ -155,6 +155,10 @@ TEST_F(StreamingServerTest, StatusesOfTheFront) {
               StartsWith("HTTP/1.1 431 "));
   EXPECT_THAT(AskOnce(base, "nonsense\r\n\r\n").value(), StartsWith("HTTP/1.1 400 "));
   EXPECT_EQ(AskOnce(base, "GET /exec/").value(), "") << "half a request";
+  const StreamCounts counts = server_.counts();
+  EXPECT_EQ(counts.refused.at("404"), 4u);
+  EXPECT_EQ(counts.refused.at("431"), 1u);
+  EXPECT_TRUE(counts.sessions.empty());
   EXPECT_TRUE(WaitForNoConnections());
 }
 
@@ -165,6 +169,26 @@ TEST_F(StreamingServerTest, ConnectionsAreBounded) {
   for (int i = 0; i < 20; ++i) idle.push_back(testing::ConnectTo(testing::ParseUrl(url)).value());
   EXPECT_THAT(AskOnce(url, "GET / HTTP/1.1\r\n\r\n").value(), StartsWith("HTTP/1.1 503 "));
   EXPECT_TRUE(WaitForNoConnections()) << "half-open clients stay";
+}
+
+TEST_F(StreamingServerTest, ThoseWhoSayNothingGiveWay) {
+  StreamingServerOptions options = Options();
+  options.head_time = std::chrono::seconds(100);
+  options.max_half_open = 5;
+  StreamingServer server(options, &backend_);
+  ASSERT_TRUE(server.Start().ok());
+  const std::string url = absl::StrCat("http://", server.address(), "/exec/0");
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 100; ++i) {
+    silent.push_back(testing::ConnectTo(testing::ParseUrl(url)).value());
+    const std::string half = i % 2 == 0 ? "GET /ex" : "";
+    EXPECT_EQ(send(silent.back().get(), half.data(), half.size(), MSG_NOSIGNAL), half.size());
+  }
+  EXPECT_THAT(AskOnce(url, "GET /exec/0 HTTP/1.1\r\n\r\n").value(), StartsWith("HTTP/1.1 404 "));
+  EXPECT_EQ(ReadToEnd(silent.front().get()), "") << "the oldest is closed";
+  for (int i = 0; i < 500 && server.connections() > 5; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_LE(server.connections(), 5);
 }
 
 TEST_F(StreamingServerTest, AFailureIsOnTheErrorStream) {
@@ -377,6 +401,107 @@ TEST_F(StreamingServerTest, BackPressureStopsWhoSendsTooMuch) {
   EXPECT_LT(sent, 64u << 20);
   client->Drop();
   EXPECT_TRUE(WaitForNoConnections()) << "nobody saw that the client had gone";
+}
+
+// For a server that would stall.
+UniqueFd AcceptPatiently(PodListener& pod) {
+  UniqueFd peer = pod.Accept();
+  const timeval patience{20, 0};
+  setsockopt(peer.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  return peer;
+}
+
+TEST_F(StreamingServerTest, AForwardThatIsNotReadEndsRatherThanStopTheOthers) {
+  PodListener pod;
+  auto client = Forward();
+  client->Open(Pair("error", pod.port, 1), true);
+  const uint32_t slow = client->Open(Pair("data", pod.port, 1));
+  const UniqueFd slow_peer = pod.Accept();
+  client->Open(Pair("error", pod.port, 2), true);
+  const uint32_t other = client->Open(Pair("data", pod.port, 2));
+  const UniqueFd peer = AcceptPatiently(pod);
+  std::thread writer([&] {
+    const std::string block(1 << 20, 'x');
+    for (int i = 0; i < 32; ++i) client->Send(slow, block);
+    client->Send(other, "ask", true);
+  });
+  EXPECT_EQ(ReadToEnd(peer.get()), "ask");
+  client->Drop();  // which ends a writer that hangs
+  writer.join();
+}
+
+TEST_F(StreamingServerTest, AForwardThatIsNotReadSaysSo) {
+  PodListener pod;
+  auto client = Forward();
+  const uint32_t error = client->Open(Pair("error", pod.port, 1), true);
+  const uint32_t slow = client->Open(Pair("data", pod.port, 1));
+  const UniqueFd slow_peer = pod.Accept();
+  client->Open(Pair("error", pod.port, 2), true);
+  client->Open(Pair("data", pod.port, 2));
+  const UniqueFd peer = pod.Accept();
+  std::thread writer([&] { client->Send(slow, std::string(15 << 20, 'x')); });
+  EXPECT_THAT(client->ReadAll(error), HasSubstr("the pod has read nothing for 300ms"));
+  client->ReadAll(slow);
+  EXPECT_TRUE(client->stream(slow).reset);
+  shutdown(client->socket(), SHUT_RDWR);
+  writer.join();
+}
+
+TEST_F(StreamingServerTest, AForwardThatIsAloneMayTakeItsTime) {
+  PodListener pod;
+  auto client = Forward();
+  client->Open(Pair("error", pod.port, 1), true);
+  const uint32_t data = client->Open(Pair("data", pod.port, 1));
+  const UniqueFd peer = AcceptPatiently(pod);
+  constexpr size_t kSize = 15 << 20;
+  std::thread writer([&] { client->Send(data, std::string(kSize, 'x'), true); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_EQ(ReadToEnd(peer.get()).size(), kSize);
+  writer.join();
+}
+
+TEST_F(StreamingServerTest, AStreamAtItsWindowStopsItselfOnly) {
+  PodListener pod;
+  SpdyClient::Options options;
+  options.protocols = {"portforward.k8s.io"};
+  options.window = kSpdyInitialWindow;
+  auto client = SpdyClient::Connect(Url(StreamKind::kPortForward), options).value();
+  client->Open(Pair("error", pod.port, 1), true);
+  const uint32_t slow = client->Open(Pair("data", pod.port, 1));
+  const UniqueFd slow_peer = pod.Accept();
+  uint64_t sent = 0;
+  const auto left = [&](uint32_t stream) {
+    return int64_t{kSpdyInitialWindow} + static_cast<int64_t>(client->opened(stream)) -
+           static_cast<int64_t>(sent);
+  };
+  const std::string block(1 << 13, 'x');
+  do {
+    for (; left(slow) >= int64_t{1 << 13}; sent += block.size()) client->Send(slow, block);
+  } while (
+      client->ReadUntil([&] { return left(slow) >= int64_t{1 << 13}; }, absl::Milliseconds(200)));
+  EXPECT_GE(left(0), int64_t{1 << 13}) << "the connection's window";
+  client->Open(Pair("error", pod.port, 2), true);
+  const uint32_t other = client->Open(Pair("data", pod.port, 2));
+  const UniqueFd peer = AcceptPatiently(pod);
+  client->Send(other, "ask", true);
+  EXPECT_EQ(ReadToEnd(peer.get()), "ask");
+}
+
+TEST_F(StreamingServerTest, APortOfAWebSocketThatIsRefusedStopsNoOther) {
+  PodListener pod, closed;
+  closed.Close();
+  auto client = WebSocketClient::Connect(Url(StreamKind::kPortForward, {closed.port, pod.port}),
+                                         "v4.channel.k8s.io")
+                    .value();
+  const UniqueFd peer = AcceptPatiently(pod);
+  std::thread writer([&] {
+    const std::string block = std::string(1, '\0') + std::string(1 << 20, 'x');
+    for (int i = 0; i < 15; ++i) client->Send(block).IgnoreError();
+    client->Send(std::string("\2ask", 4)).IgnoreError();
+  });
+  char buffer[3] = {};
+  EXPECT_EQ(recv(peer.get(), buffer, 3, MSG_WAITALL), 3);
+  writer.join();
 }
 
 TEST_F(StreamingServerTest, WindowsAreObeyedByThoseWhoUseThem) {

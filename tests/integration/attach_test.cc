@@ -154,6 +154,26 @@ TEST_F(AttachTest, ARestartOfTheDaemonLosesNoLog) {
   EXPECT_EQ(ReadLog(status.log_path()).size(), 300u);
 }
 
+TEST_F(AttachTest, AnOrderlyStopOfTheDaemonSaysSoAndLosesNoLog) {
+  const std::string id =
+      Run("i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done; read -r l; "
+          "echo heard $l",
+          kPipe);
+  ASSERT_OK_AND_ASSIGN(CommandClient c, Attach(id, true));
+  EXPECT_TRUE(c.spdy->ReadText(c.out, "line "));
+  ASSERT_OK(daemon_.Terminate());
+  EXPECT_THAT(c.spdy->ReadAll(c.error), HasSubstr("berthd is being stopped"));
+  EXPECT_TRUE(c.spdy->ReadUntil([&] { return c.spdy->closed(); }));
+  ASSERT_OK(daemon_.Start());
+  // The container's stdin is there for the next client.
+  ASSERT_OK_AND_ASSIGN(c, Attach(id, true));
+  Say(c, "it\n", "heard it\n");
+  ASSERT_OK_AND_ASSIGN(const auto status, cri().WaitForExit(id));
+  const auto lines = ReadLog(status.log_path());
+  ASSERT_EQ(lines.size(), 301u);
+  EXPECT_EQ(lines[299].text, "line 300");
+}
+
 TEST_F(AttachTest, OnlyRunningContainers) {
   ASSERT_OK_AND_ASSIGN(const std::string created, Create(pod_, ContainerConfig("gated", {"true"})));
   EXPECT_CODE(absl::StatusCode::kFailedPrecondition, Attach(created, false));

@@ -199,6 +199,25 @@ TEST_F(ExecStreamTest, TheTreeEndsWhenTheClientGoesAway) {
   EXPECT_EQ(Exec(container_, "echo alive"), "alive\n");
 }
 
+TEST_F(ExecStreamTest, TheTreeEndsWhenAWebSocketGoesAway) {
+  for (const char* protocol : {"v5.channel.k8s.io", "v4.channel.k8s.io", "base64.channel.k8s.io"}) {
+    ASSERT_OK_AND_ASSIGN(const std::string url,
+                         Url("(setsid sleep 6665 &); exec sleep 6666", {.in = true}));
+    ASSERT_OK_AND_ASSIGN(auto client, WebSocketClient::Connect(url, protocol));
+    ASSERT_TRUE(There("sleep 6665") && There("sleep 6666"));
+    client.reset();
+    EXPECT_TRUE(Gone("sleep 666")) << protocol;
+  }
+}
+
+TEST_F(ExecStreamTest, TheTreeOfATerminalEndsWhenTheClientGoesAway) {
+  ASSERT_OK_AND_ASSIGN(CommandClient c, Open("(setsid sleep 6667 &); trap '' HUP; sleep 6668",
+                                             {.in = true, .tty = true}));
+  ASSERT_TRUE(There("sleep 6667") && There("sleep 6668"));
+  c.spdy->Drop();
+  EXPECT_TRUE(Gone("sleep 666"));
+}
+
 TEST_F(ExecStreamTest, AGrandchildThatHoldsThePipeDoesNotDelayTheEnd) {
   const absl::Time begin = absl::Now();
   ASSERT_OK_AND_ASSIGN(CommandClient c, Open("sleep 100 & echo parent", {}));

@@ -8,6 +8,7 @@
 //   guest undo PATH...       tries to make mounts writable, their devices work, and to take them away
 //   guest touch PATH...      makes files and shows them
 //   guest scan MS            tries to take descriptors from processes that have not executed yet
+//   guest clobber MS         tries to overwrite the supervisor's program by way of processes that run it
 //   guest exit N | sleep | write TEXT... | split | flood N | grandchild | tree | fork-sleep | cat
 #include <dirent.h>
 #include <errno.h>
@@ -140,6 +141,45 @@ static void attack(int pid, int* seen, int* taken, int* privileged) {
   if (caps && (strtoull(caps + 8, NULL, 16) & (1 << 21))) ++*privileged;  // CAP_SYS_ADMIN
 }
 
+// The program of a process, opened again for writing if it is the supervisor's.
+static void overwrite(int pid, int* seen, int* written) {
+  char path[64], text[256];
+  snprintf(path, sizeof path, "/proc/%d/exe", pid);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  const ssize_t n = readlink(path, text, sizeof text - 1);
+  text[n > 0 ? n : 0] = 0;
+  const int modes[] = {O_WRONLY, O_RDWR, O_WRONLY | O_TRUNC};
+  if (strstr(text, "keeper")) {
+    ++*seen;
+    for (int i = 0; i < 3; ++i) {
+      const int again = open(path, modes[i] | O_CLOEXEC);
+      if (again < 0) continue;
+      if (write(again, "#!", 2) == 2 || ftruncate(again, 0) == 0) ++*written;
+      close(again);
+    }
+  }
+  close(fd);
+}
+
+static int clobber(int ms) {
+  int seen = 0, written = 0;
+  const long long end = now_ms() + ms;
+  printf("scanning\n");
+  fflush(stdout);
+  while (now_ms() < end) {
+    DIR* dir = opendir("/proc");
+    for (struct dirent* e; dir && (e = readdir(dir));) {
+      const int pid = atoi(e->d_name);
+      if (pid > 1) overwrite(pid, &seen, &written);
+    }
+    if (dir) closedir(dir);
+  }
+  printf("seen=%d\nwritten=%d\n", seen, written);
+  return 0;
+}
+
 static int scan(int ms) {
   int seen = 0, taken = 0, privileged = 0;
   const long long end = now_ms() + ms;
@@ -224,6 +264,7 @@ int main(int argc, char** argv) {
     for (;;) pause();
   }
   if (strcmp(verb, "scan") == 0) return scan(atoi(argv[2]));
+  if (strcmp(verb, "clobber") == 0) return clobber(atoi(argv[2]));
   if (strcmp(verb, "silent") == 0) {  // a daemon's way: its output is closed, it goes on
     close(1);
     close(2);

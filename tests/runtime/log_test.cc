@@ -3,11 +3,13 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
@@ -148,6 +150,81 @@ TEST_F(LogTest, AnotherWriterTakesOver) {
   const ExitRecord record = exits_.WaitForExit(id_);
   EXPECT_EQ(record.exit_code, 7);
   EXPECT_FALSE(record.log_lost);  // neither was at work
+  EXPECT_EQ(Output(id_), "ready\nover\n");
+}
+
+// The keeper finds the request first, and hears of its writer's end after it.
+class DeadWriterTest : public LogTest {
+ protected:
+  void SetUp() override {
+    LogTest::SetUp();
+    StartKeeper(Options());
+    ASSERT_TRUE(CreateAndStart(id_, Contents({"/guest", "term"})).ok());
+    WaitForOutput(id_, "ready\n");
+    container_ = keeper_->List(Soon()).value()[0].pid;
+  }
+  static void WaitForState(pid_t pid, char state) {
+    const std::string path = absl::StrCat("/proc/", pid, "/stat");
+    const absl::Time deadline = Soon();
+    while (absl::Now() < deadline) {
+      const std::string stat = ReadFile(path).value_or("");
+      const size_t name = stat.rfind(") ");
+      if (name != std::string::npos && stat[name + 2] == state) return;
+      usleep(1000);
+    }
+    FAIL() << pid << " is not in state " << state;
+  }
+  void StopKeeper() {
+    ASSERT_EQ(kill(keeper_->pid(), SIGSTOP), 0);
+    WaitForState(keeper_->pid(), 'T');
+  }
+  void KillWriter() {
+    const pid_t writer = Writer(keeper_->pid());
+    ASSERT_GT(writer, 0);
+    ASSERT_EQ(kill(writer, SIGKILL), 0);
+    WaitForState(writer, 'Z');
+  }
+  template <typename Request>
+  void AskAndKillWriter(Request request) {
+    StopKeeper();
+    std::thread asking(request);
+    usleep(200000);  // for it to be sent; the test holds without, but proves less
+    KillWriter();
+    keeper_->Continue();
+    asking.join();
+  }
+  pid_t container_ = 0;
+};
+
+TEST_F(DeadWriterTest, AReopenGoesToTheNextWriter) {
+  const ContainerId second("second-log");
+  absl::Status reopened;
+  AskAndKillWriter([&] { reopened = keeper_->ReopenLog(id_, OpenLog(second), Soon()); });
+  EXPECT_TRUE(reopened.ok()) << reopened;
+  ASSERT_TRUE(keeper_->Signal(id_, SIGTERM, Soon()).ok());
+  EXPECT_FALSE(exits_.WaitForExit(id_).log_lost);
+  EXPECT_EQ(Output(id_), "ready\n");
+  EXPECT_EQ(Output(second), "over\n");
+}
+
+TEST_F(DeadWriterTest, AnAttachGoesToTheNextWriter) {
+  absl::StatusOr<Keeper::Attachment> attached = absl::UnknownError("");
+  AskAndKillWriter([&] { attached = keeper_->Attach(id_, false, Soon()); });
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  ASSERT_TRUE(keeper_->Signal(id_, SIGTERM, Soon()).ok());
+  char message[64];
+  const ssize_t n = recv(attached->output.get(), message, sizeof message, 0);
+  ASSERT_GT(n, 0);
+  EXPECT_EQ(absl::string_view(message + 1, static_cast<size_t>(n) - 1), "over\n");
+}
+
+TEST_F(DeadWriterTest, TheRestOfAnExitGoesToTheNextWriter) {
+  StopKeeper();
+  KillWriter();
+  ASSERT_EQ(kill(container_, SIGTERM), 0);
+  WaitForState(container_, 'Z');
+  keeper_->Continue();
+  EXPECT_FALSE(exits_.WaitForExit(id_).log_lost);
   EXPECT_EQ(Output(id_), "ready\nover\n");
 }
 

@@ -70,6 +70,11 @@ class SpdyClient : private SpdyVisitor {
   uint32_t last_ping() const { return ping_; }
   const std::string& head() const { return head_; }
   int socket() const { return socket_.get(); }
+  // Bytes that the server has opened the stream's window by; 0: the connection's.
+  uint64_t opened(uint32_t stream) const {
+    const auto found = windows_.find(stream);
+    return found == windows_.end() ? 0 : found->second;
+  }
   // Closes without a word.
   void Drop() { socket_.reset(); }
   // Bytes counted rather than kept, for gigabytes.

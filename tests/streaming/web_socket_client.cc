@@ -1,8 +1,5 @@
 #include "tests/streaming/web_socket_client.h"
 
-#include <sys/socket.h>
-#include <sys/time.h>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/buffers_to_string.hpp>
@@ -29,8 +26,6 @@ class BeastClient : public WebSocketClient {
   absl::Status Open(const std::string& url, const std::string& protocol) {
     const StreamUrl to = ParseUrl(url);
     ASSIGN_OR_RETURN(UniqueFd fd, ConnectTo(to));
-    const timeval patience{20, 0};
-    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     stream_.next_layer().assign(Tcp::v4(), fd.release());
     stream_.set_option(websocket::stream_base::decorator([&](websocket::request_type& request) {
       if (!protocol.empty()) request.set(beast::http::field::sec_websocket_protocol, protocol);
@@ -49,25 +44,41 @@ class BeastClient : public WebSocketClient {
   }
 
   absl::Status Send(absl::string_view message, bool text) override {
-    Error error;
     stream_.text(text);
-    stream_.write(asio::buffer(message.data(), message.size()), error);
-    return error ? absl::UnavailableError(error.message()) : absl::OkStatus();
+    return Finish([&](auto done) {
+      stream_.async_write(asio::buffer(message.data(), message.size()), done);
+    });
   }
 
   absl::StatusOr<std::string> Receive() override {
     beast::flat_buffer buffer;
-    Error error;
-    stream_.read(buffer, error);
-    if (error) return absl::UnavailableError(error.message());
+    RETURN_IF_ERROR(Finish([&](auto done) { stream_.async_read(buffer, done); }));
     return beast::buffers_to_string(buffer.data());
   }
 
+  void SetPatience(absl::Duration patience) override { patience_ = patience; }
+
   int close_code() const override { return stream_.reason().code; }
   std::string protocol() const override { return protocol_; }
+  int socket() override { return stream_.next_layer().native_handle(); }
 
  private:
+  // Not the blocking calls, which know no time-out.
+  template <typename Start>
+  absl::Status Finish(Start start) {
+    Error error = asio::error::timed_out;
+    io_.restart();
+    start([&error](Error e, size_t) { error = e; });
+    io_.run_for(absl::ToChronoMilliseconds(patience_));
+    if (io_.stopped()) return error ? absl::UnavailableError(error.message()) : absl::OkStatus();
+    Error ignored;
+    (void)stream_.next_layer().close(ignored);
+    io_.run();
+    return absl::DeadlineExceededError("it took too long");
+  }
+
   asio::io_context io_;
+  absl::Duration patience_ = absl::Seconds(20);
   websocket::stream<Tcp::socket> stream_{io_};
   std::string protocol_;
 };

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace berth::testing {
 
@@ -18,12 +19,16 @@ class WebSocketClient {
   // The HTTP status is in the error's message. `protocol` may be empty.
   static absl::StatusOr<std::unique_ptr<WebSocketClient>> Connect(const std::string& url,
                                                                   const std::string& protocol);
+  // An error at the connection's end, or if it takes longer than the patience, 20 seconds. After an error
+  // there is no connection any more.
   virtual absl::Status Send(absl::string_view message, bool text = false) = 0;
-  // The next message; an error at the connection's end or after 20 seconds.
+  // The next message.
   virtual absl::StatusOr<std::string> Receive() = 0;
+  virtual void SetPatience(absl::Duration patience) = 0;
   // Why the server closed, after Receive has failed; 0: it didn't say.
   virtual int close_code() const = 0;
   virtual std::string protocol() const = 0;  // as the server has chosen
+  virtual int socket() = 0;
 
   // Receives until the end: the bytes of each channel (binary protocols).
   std::map<int, std::string> ReceiveAll();
