@@ -89,7 +89,7 @@ struct Daemon::Parts : public KeeperObserver {
   Metrics metrics;
   std::unique_ptr<Database> database;
   std::unique_ptr<Store> store;
-  bool records_complete = false;      // nothing was lost with a damaged database
+  bool records_complete = false;  // nothing was lost with a damaged database
   std::unique_ptr<EventHub> event_hub;
   std::unique_ptr<Timers> deletions;  // removes files, which may take minutes
   std::unique_ptr<OverlayStore> overlay;
@@ -180,6 +180,7 @@ absl::Status Daemon::Parts::OpenRuntime() {
   LoadAppArmorProfile();
   network = NewCniNetwork({.config_directory = config.network.conf_dir,
                            .plugin_directories = config.network.bin_dirs,
+                           .instance = node.instance.str(),
                            .plugin_timeout = config.network.plugin_timeout});
   netns = std::make_unique<NetnsDirectory>(node.instance);
   ASSIGN_OR_RETURN(const std::string keeper, FindProgram(config.runtime.keeper, "berth-keeper"));

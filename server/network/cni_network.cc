@@ -126,8 +126,9 @@ class Runner {
  public:
   explicit Runner(CniOptions options)
       : options_(std::move(options)),
-        versions_(std::make_shared<CniVersions>(
-            options_.plugin_directories, std::min(options_.plugin_timeout, kQuestionTimeout))) {}
+        versions_(
+            std::make_shared<CniVersions>(options_.plugin_directories, options_.instance,
+                                          std::min(options_.plugin_timeout, kQuestionTimeout))) {}
 
   absl::Duration timeout() const { return options_.plugin_timeout; }
 
@@ -137,8 +138,9 @@ class Runner {
     return list;
   }
 
-  CniOutcome Run(const CniConfigList& list, const CniPlugin& plugin, const CniCall& call,
+  CniOutcome Run(const CniConfigList& list, const CniPlugin& plugin, CniCall call,
                  const json& input, absl::Time deadline) const {
+    call.instance = options_.instance;
     const std::string failpoint =
         absl::StrCat("network.cni.", absl::AsciiStrToLower(call.command), ".", plugin.type);
     if (absl::Status status = Failpoint(failpoint); !status.ok()) return {.status = status};

@@ -44,6 +44,7 @@ std::vector<std::string> Environment(const CniCall& call,
           absl::StrCat("CNI_IFNAME=", call.interface),
           absl::StrCat("CNI_ARGS=", call.args),
           absl::StrCat("CNI_PATH=", absl::StrJoin(directories, ":")),
+          absl::StrCat("BERTH_INSTANCE=", call.instance),
           path == nullptr ? absl::StrCat("PATH=", kDefaultPath)
                           : absl::StrCat("PATH=", path, ":", kDefaultPath)};
 }

@@ -23,6 +23,8 @@ struct CniCall {
   std::string netns;
   std::string interface;
   std::string args;
+  // The daemon's, by which the next one finds those that this one left (leftover_plugins.h).
+  std::string instance;
 };
 
 struct CniOutcome {

@@ -57,8 +57,9 @@ absl::StatusOr<std::vector<CniVersion>> CniVersions::VersionsOf(const CniConfigL
     if (found != known_.end() && found->second.first == identity) return found->second.second;
   }
   const nlohmann::json input = {{"cniVersion", std::string(CniVersionText(list.version))}};
-  const CniOutcome outcome = RunCniPlugin(directories_, type, list.name, {.command = "VERSION"},
-                                          DumpJson(input), absl::Now() + timeout_);
+  const CniOutcome outcome =
+      RunCniPlugin(directories_, type, list.name, {.command = "VERSION", .instance = instance_},
+                   DumpJson(input), absl::Now() + timeout_);
   RETURN_IF_ERROR(outcome.status);
   ASSIGN_OR_RETURN_WITH(
       std::vector<CniVersion> versions, ParseCniVersions(outcome.output),

@@ -22,9 +22,9 @@ absl::StatusOr<std::vector<CniVersion>> ParseCniVersions(absl::string_view text)
 // Thread-safe; no lock is held while a plugin runs.
 class CniVersions {
  public:
-  // `timeout` bounds one VERSION.
-  CniVersions(std::vector<std::string> directories, absl::Duration timeout)
-      : directories_(std::move(directories)), timeout_(timeout) {}
+  // `instance`: CniCall's. `timeout` bounds one VERSION.
+  CniVersions(std::vector<std::string> directories, std::string instance, absl::Duration timeout)
+      : directories_(std::move(directories)), instance_(std::move(instance)), timeout_(timeout) {}
 
   // The highest version that the list offers and each of its plugins speaks. A list that offers one
   // only gets it unasked: the plugin's own refusal says the same. A plugin that can't be asked is
@@ -38,6 +38,7 @@ class CniVersions {
                                                      const std::string& type);
 
   const std::vector<std::string> directories_;
+  const std::string instance_;
   const absl::Duration timeout_;
   Mutex mu_;
   // By the program's path: its identity, and what it answered.

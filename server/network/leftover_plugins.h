@@ -18,6 +18,11 @@ namespace berth {
 absl::Status EndLeftoverPlugins(const std::set<std::string>& container_ids, absl::Duration grace,
                                 absl::Time deadline);
 
+// Kills plugins of an earlier life of this instance, and what they called, that are stopped: a tree of processes is
+// stopped before it is killed (subprocess.h), and a daemon that dies in between leaves it so, for ever. What this
+// life has stopped it is about to kill anyway.
+void KillStoppedPlugins(const std::string& instance);
+
 }  // namespace berth
 
 #endif  // BERTH_SERVER_NETWORK_LEFTOVER_PLUGINS_H_

@@ -13,8 +13,8 @@ namespace berth {
 namespace {
 
 // Runs `sh -c script` with the variable; the caller reaps it.
-pid_t Spawn(const std::string& container_id, const char* script) {
-  const std::string variable = absl::StrCat("CNI_CONTAINERID=", container_id);
+pid_t Spawn(const std::string& id, const char* script, const char* name = "CNI_CONTAINERID") {
+  const std::string variable = absl::StrCat(name, "=", id);
   const pid_t pid = fork();
   if (pid != 0) return pid;
   const char* argv[] = {"sh", "-c", script, nullptr};
@@ -66,6 +66,26 @@ TEST(LeftoverPluginsTest, OneThatEndsInTimeIsNotKilled) {
 
 TEST(LeftoverPluginsTest, NoneIsFine) {
   EXPECT_TRUE(EndLeftoverPlugins({RandomHexId()}, absl::Seconds(1), absl::Now()).ok());
+}
+
+TEST(LeftoverPluginsTest, WhatIsStoppedIsKilledIfItIsOurs) {
+  const std::string instance = RandomHexId();
+  const pid_t stopped = Spawn(instance, "exec sleep 1000", "BERTH_INSTANCE");
+  const pid_t running = Spawn(instance, "exec sleep 1000", "BERTH_INSTANCE");
+  const pid_t other = Spawn(RandomHexId(), "exec sleep 1000", "BERTH_INSTANCE");
+  for (const pid_t pid : {stopped, running, other}) WaitForExec(pid);
+  for (const pid_t pid : {stopped, other}) {
+    kill(pid, SIGSTOP);
+    int status = 0;
+    ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
+  }
+  KillStoppedPlugins(instance);
+  EXPECT_EQ(Status(stopped), SIGKILL);
+  for (const pid_t pid : {running, other}) {
+    EXPECT_EQ(waitpid(pid, nullptr, WNOHANG), 0);
+    kill(pid, SIGKILL);
+    Status(pid);
+  }
 }
 
 }  // namespace

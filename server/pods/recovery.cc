@@ -188,6 +188,7 @@ void Recovery::UndoHalfMade(const PodRecordPtr& pod) {
 
 // Those of pods that were being made or undone when the last daemon ended.
 void Recovery::EndInterruptedPlugins() {
+  KillStoppedPlugins(node_.instance.str());
   std::set<std::string> ids;
   for (const PodRecordPtr& pod : node_.store->Pods()) {
     const bool half_made = pod->state() == store::v1::POD_STATE_PREPARING ||
