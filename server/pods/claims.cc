@@ -26,6 +26,9 @@ absl::StatusOr<std::string> Claims::Run(const std::string& name, const std::stri
   {
     MutexLock lock(&mu_);
     while (true) {
+      // One that has left begins nothing and supersedes nobody: its client may have sent another since.
+      if (caller.cancelled() || absl::Now() >= caller.deadline())
+        return absl::DeadlineExceededError(absl::StrCat(name, ": the caller left before it began"));
       std::shared_ptr<InFlight>& slot = in_flight_[name];
       if (slot == nullptr) {
         mine = slot = std::make_shared<InFlight>();

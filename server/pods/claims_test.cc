@@ -56,11 +56,11 @@ TEST_F(ClaimsTest, AnEqualRequestJoinsAndADifferentOneSupersedes) {
 
 TEST_F(ClaimsTest, WhatNobodyClaimsIsUndone) {
   CallContext gone("1", "unix:", absl::InfiniteFuture());
-  gone.Cancel();
-  ASSERT_TRUE(
-      claims_
-          .Run("pod", "A", gone, [](const Creation&) { return absl::StatusOr<std::string>("x"); })
-          .ok());
+  const auto make = [&gone](const Creation&) {
+    gone.Cancel();
+    return absl::StatusOr<std::string>("x");
+  };
+  ASSERT_TRUE(claims_.Run("pod", "A", gone, make).ok());
   ASSERT_TRUE(undo_ran_.WaitForNotificationWithTimeout(absl::Seconds(10)));
   EXPECT_EQ(undone_, "x");
 }
@@ -68,11 +68,35 @@ TEST_F(ClaimsTest, WhatNobodyClaimsIsUndone) {
 TEST_F(ClaimsTest, ARetryClaimsWhatACancelledCallMade) {
   CallContext gone("1", "unix:", absl::InfiniteFuture());
   CallContext retry("2", "unix:", absl::InfiniteFuture());
-  gone.Cancel();
-  const auto make = [](const Creation&) { return absl::StatusOr<std::string>("x"); };
+  const auto make = [&gone](const Creation&) {
+    gone.Cancel();
+    return absl::StatusOr<std::string>("x");
+  };
   ASSERT_TRUE(claims_.Run("pod", "A", gone, make).ok());
   EXPECT_EQ(*claims_.Run("pod", "A", retry, make), "x");
   EXPECT_FALSE(undo_ran_.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
+}
+
+TEST_F(ClaimsTest, OneThatHasLeftBeginsNothingAndSupersedesNobody) {
+  CallContext gone("1", "unix:", absl::InfiniteFuture());
+  CallContext late("2", "unix:", absl::Now() - absl::Seconds(1));
+  CallContext call("3", "unix:", absl::InfiniteFuture());
+  gone.Cancel();
+  const auto never = [](const Creation&) -> absl::StatusOr<std::string> {
+    ADD_FAILURE() << "it ran";
+    return absl::InternalError("it ran");
+  };
+  const auto outcome = claims_.Run("pod", "A", call, [&](const Creation& creation) {
+    for (const CallContext* left : {&gone, &late}) {
+      EXPECT_EQ(claims_.Run("pod", "B", *left, never).status().code(),
+                absl::StatusCode::kDeadlineExceeded);
+      EXPECT_EQ(claims_.Run("other", "A", *left, never).status().code(),
+                absl::StatusCode::kDeadlineExceeded);
+    }
+    EXPECT_TRUE(creation.Check().ok());
+    return absl::StatusOr<std::string>("a");
+  });
+  EXPECT_EQ(*outcome, "a");
 }
 
 TEST_F(ClaimsTest, AFailureLeavesTheNameFree) {
