@@ -14,6 +14,7 @@
 #include <termios.h>
 
 #include "runtime/executor_context.h"
+#include "runtime/executor_external.h"
 #include "runtime/executor_hop.h"
 #include "runtime/executor_sys.h"
 #include "runtime/executor_userns.h"
@@ -49,6 +50,19 @@ bool SendReport(int socket, const ExecutorReport& report, int pass) {
   header->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(header), &pass, sizeof pass);
   return sendmsg(socket, &message, MSG_NOSIGNAL) >= 0;
+}
+
+void ReportReady(const ExecutorContext& c) {
+  ExecutorReport report;
+  report.kind = static_cast<uint32_t>(ReportKind::kReady);
+  report.failure = {};
+  report.pid = 0;
+  report.uid = c.user.uid;
+  report.gid = c.user.gid;
+  report.group_count = c.user.group_count;
+  memcpy(report.groups, c.user.groups, c.user.group_count * sizeof(uint32_t));
+  const size_t size = offsetof(ExecutorReport, groups) + c.user.group_count * sizeof(uint32_t);
+  if (send(c.status, &report, size, MSG_NOSIGNAL) < 0) _exit(127);
 }
 
 namespace {
@@ -247,19 +261,6 @@ void GiveStdioToUser(ExecutorContext& c) {
     if (!terminal && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) continue;
     if (fchown(fd, uid, terminal ? st.st_gid : gid) != 0) Fail(c, Step::kStdio, 3);
   }
-}
-
-void ReportReady(const ExecutorContext& c) {
-  ExecutorReport report;
-  report.kind = static_cast<uint32_t>(ReportKind::kReady);
-  report.failure = {};
-  report.pid = 0;
-  report.uid = c.user.uid;
-  report.gid = c.user.gid;
-  report.group_count = c.user.group_count;
-  memcpy(report.groups, c.user.groups, c.user.group_count * sizeof(uint32_t));
-  const size_t size = offsetof(ExecutorReport, groups) + c.user.group_count * sizeof(uint32_t);
-  if (send(c.status, &report, size, MSG_NOSIGNAL) < 0) _exit(127);
 }
 
 void WaitAtGate(const ExecutorContext& c) {
@@ -511,11 +512,19 @@ void CrossIntoUserNamespace(ExecutorContext& c) {
   Finish(c);
 }
 
+[[noreturn]] void StartExternal(ExecutorContext& c) {
+  CloseOtherDescriptors(c);
+  ResetSignals();
+  if (Has(c, kPlanExec)) DriveExec(c);
+  DriveContainer(c);
+}
+
 }  // namespace
 
 void Execute(const ExecutorInput& input) {
   umask(0);
   ExecutorContext c(input);
+  if ((input.plan->flags & kPlanExternal) != 0) StartExternal(c);
   if ((input.plan->flags & kPlanExec) != 0) StartExec(c);
   StartContainer(c);
 }
