@@ -223,6 +223,7 @@ void RaiseHardLimits(ExecutorContext& c) {
   }
 }
 
+// In a namespace of the container's own only (CAP_SYS_ADMIN over it): a pod's name is its keeper's to set.
 void SetHostname(ExecutorContext& c) {
   if (!Has(c, kPlanNewUts)) return;
   const char* host = c.String(c.plan.hostname);
@@ -291,6 +292,7 @@ uint64_t PermittedNow(const ExecutorContext& c) {
   return data[0].permitted | static_cast<uint64_t>(data[1].permitted) << 32;
 }
 
+// What isn't in it no file capability gives back. CAP_SETPCAP; before the user changes, which takes that.
 void DropBoundingSet(const ExecutorContext& c) {
   const uint64_t drop = c.bounding & ~c.plan.capabilities.bounding;
   for (unsigned cap = 0; cap < 64; ++cap) {
@@ -299,6 +301,8 @@ void DropBoundingSet(const ExecutorContext& c) {
   }
 }
 
+// CAP_SETGID and CAP_SETUID; the groups first, while they are still there. The capabilities stay (KEEPCAPS) until
+// the filter has been installed and those that the container is given can be chosen.
 void BecomeUser(const ExecutorContext& c) {
   const ProcessUser& user = c.user;
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) Fail(c, Step::kCapabilities, 2);
@@ -309,6 +313,7 @@ void BecomeUser(const ExecutorContext& c) {
   if (c.in_userns) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // see executor_userns.h
 }
 
+// seccomp(2), 3.17: takes flags, which prctl doesn't. CAP_SYS_ADMIN, or no_new_privs.
 void InstallFilter(const ExecutorContext& c) {
   if (c.plan.seccomp.count == 0) return;
   static_assert(sizeof(struct sock_filter) == sizeof(PlanFilterInstruction));
@@ -320,6 +325,7 @@ void InstallFilter(const ExecutorContext& c) {
     Fail(c, Step::kSeccomp);
 }
 
+// Ambient ones 4.3; cleared first, as the daemon's own would stay.
 void SetFinalCapabilities(const ExecutorContext& c, uint64_t have) {
   const PlanCapabilities& want = c.plan.capabilities;
   const uint64_t permitted = want.permitted & have;
