@@ -69,7 +69,7 @@ class Compiler {
  private:
   absl::Status RefuseUnsupported() const {
     const SpecLinux& l = spec_.linux_;
-    if (!spec_.hooks.empty()) return Unsupported("hooks");
+    if (!spec_.hooks.empty()) return Unsupported("hooks", "only external runtimes run them");
     if (spec_.Namespace(NamespaceKind::kTime) != nullptr || l.has_time_offsets) {
       return Unsupported("linux.namespaces", "time namespaces are not supported");
     }

@@ -179,7 +179,8 @@ TEST(Compiler, ErrorsNameTheField) {
   EXPECT_EQ(error([](Spec& s) { s.process->args.clear(); }), "process.args: want a command");
   EXPECT_EQ(error([](Spec& s) { s.mounts[1].source = "data"; }),
             "mounts[1] (/data): source: want an absolute path");
-  EXPECT_EQ(error([](Spec& s) { s.hooks.prestart.push_back({"/h"}); }), "hooks: not supported");
+  EXPECT_EQ(error([](Spec& s) { s.hooks.prestart.push_back({"/h"}); }),
+            "hooks: only external runtimes run them");
   EXPECT_EQ(error([](Spec& s) { s.linux_.namespaces.push_back({NamespaceKind::kUser, ""}); }),
             "linux.uidMappings: missing");
   EXPECT_EQ(error([](Spec& s) { s.linux_.rootfs_propagation = "up"; }),

@@ -14,6 +14,7 @@
 #include <termios.h>
 
 #include "runtime/executor_context.h"
+#include "runtime/executor_external.h"
 #include "runtime/executor_hop.h"
 #include "runtime/executor_sys.h"
 #include "runtime/executor_userns.h"
@@ -49,6 +50,19 @@ bool SendReport(int socket, const ExecutorReport& report, int pass) {
   header->cmsg_len = CMSG_LEN(sizeof(int));
   memcpy(CMSG_DATA(header), &pass, sizeof pass);
   return sendmsg(socket, &message, MSG_NOSIGNAL) >= 0;
+}
+
+void ReportReady(const ExecutorContext& c) {
+  ExecutorReport report;
+  report.kind = static_cast<uint32_t>(ReportKind::kReady);
+  report.failure = {};
+  report.pid = 0;
+  report.uid = c.user.uid;
+  report.gid = c.user.gid;
+  report.group_count = c.user.group_count;
+  memcpy(report.groups, c.user.groups, c.user.group_count * sizeof(uint32_t));
+  const size_t size = offsetof(ExecutorReport, groups) + c.user.group_count * sizeof(uint32_t);
+  if (send(c.status, &report, size, MSG_NOSIGNAL) < 0) _exit(127);
 }
 
 namespace {
@@ -209,6 +223,7 @@ void RaiseHardLimits(ExecutorContext& c) {
   }
 }
 
+// In a namespace of the container's own only (CAP_SYS_ADMIN over it): a pod's name is its keeper's to set.
 void SetHostname(ExecutorContext& c) {
   if (!Has(c, kPlanNewUts)) return;
   const char* host = c.String(c.plan.hostname);
@@ -249,19 +264,6 @@ void GiveStdioToUser(ExecutorContext& c) {
   }
 }
 
-void ReportReady(const ExecutorContext& c) {
-  ExecutorReport report;
-  report.kind = static_cast<uint32_t>(ReportKind::kReady);
-  report.failure = {};
-  report.pid = 0;
-  report.uid = c.user.uid;
-  report.gid = c.user.gid;
-  report.group_count = c.user.group_count;
-  memcpy(report.groups, c.user.groups, c.user.group_count * sizeof(uint32_t));
-  const size_t size = offsetof(ExecutorReport, groups) + c.user.group_count * sizeof(uint32_t);
-  if (send(c.status, &report, size, MSG_NOSIGNAL) < 0) _exit(127);
-}
-
 void WaitAtGate(const ExecutorContext& c) {
   char byte;
   ssize_t n;
@@ -290,6 +292,7 @@ uint64_t PermittedNow(const ExecutorContext& c) {
   return data[0].permitted | static_cast<uint64_t>(data[1].permitted) << 32;
 }
 
+// What isn't in it no file capability gives back. CAP_SETPCAP; before the user changes, which takes that.
 void DropBoundingSet(const ExecutorContext& c) {
   const uint64_t drop = c.bounding & ~c.plan.capabilities.bounding;
   for (unsigned cap = 0; cap < 64; ++cap) {
@@ -298,6 +301,8 @@ void DropBoundingSet(const ExecutorContext& c) {
   }
 }
 
+// CAP_SETGID and CAP_SETUID; the groups first, while they are still there. The capabilities stay (KEEPCAPS) until
+// the filter has been installed and those that the container is given can be chosen.
 void BecomeUser(const ExecutorContext& c) {
   const ProcessUser& user = c.user;
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) Fail(c, Step::kCapabilities, 2);
@@ -308,6 +313,7 @@ void BecomeUser(const ExecutorContext& c) {
   if (c.in_userns) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // see executor_userns.h
 }
 
+// seccomp(2), 3.17: takes flags, which prctl doesn't. CAP_SYS_ADMIN, or no_new_privs.
 void InstallFilter(const ExecutorContext& c) {
   if (c.plan.seccomp.count == 0) return;
   static_assert(sizeof(struct sock_filter) == sizeof(PlanFilterInstruction));
@@ -319,6 +325,7 @@ void InstallFilter(const ExecutorContext& c) {
     Fail(c, Step::kSeccomp);
 }
 
+// Ambient ones 4.3; cleared first, as the daemon's own would stay.
 void SetFinalCapabilities(const ExecutorContext& c, uint64_t have) {
   const PlanCapabilities& want = c.plan.capabilities;
   const uint64_t permitted = want.permitted & have;
@@ -511,11 +518,19 @@ void CrossIntoUserNamespace(ExecutorContext& c) {
   Finish(c);
 }
 
+[[noreturn]] void StartExternal(ExecutorContext& c) {
+  CloseOtherDescriptors(c);
+  ResetSignals();
+  if (Has(c, kPlanExec)) DriveExec(c);
+  DriveContainer(c);
+}
+
 }  // namespace
 
 void Execute(const ExecutorInput& input) {
   umask(0);
   ExecutorContext c(input);
+  if ((input.plan->flags & kPlanExternal) != 0) StartExternal(c);
   if ((input.plan->flags & kPlanExec) != 0) StartExec(c);
   StartContainer(c);
 }

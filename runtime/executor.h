@@ -67,6 +67,10 @@ enum class Step : uint32_t {
   kMountIdMap,     // index: mounts
   kMountSubPath,   // index: mounts
   kAppArmor,       // asking for the profile
+  kRuntimeFiles,   // an external runtime's bundle; index: ExternalFile
+  kRuntimeMount,   // index: mounts
+  kRuntimeExecve,  // index: ExternalCommand
+  kRuntimeFailed,  // index: ExternalCommand; error is the exit code, or minus a signal
 };
 
 struct Failure {

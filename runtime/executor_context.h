@@ -45,6 +45,7 @@ inline bool HasUserNamespace(const ExecutorContext& c) { return PlanHasUserNames
 [[noreturn]] void Fail(const ExecutorContext& c, Step step, uint32_t index = 0);  // with errno
 void FailInPage(HopPage* page, const Failure& failure);
 bool SendReport(int socket, const ExecutorReport& report, int pass);  // without groups
+void ReportReady(const ExecutorContext& c);                           // with c.user
 
 // Steps, in the order of time: of executor_rootfs.cc, _mounts.cc, _nodes.cc, _terminal.cc and _protect.cc. The
 // first two run in the host's mount namespace.
@@ -55,6 +56,8 @@ void AttachRootfs(ExecutorContext& c);
 // With a user namespace: before it is entered all but proc and devpts, which are its own, and what is mounted
 // below them; after that the rest.
 void AttachMounts(ExecutorContext& c);
+// For an external runtime: volumes are attached, all else is left detached in c.sources.
+void StageMounts(ExecutorContext& c);
 // kLayers: opens the layers of mount `i` in the host's mount namespace, and returns which is the first; makes
 // of them, after EnterMountNamespace, a detached overlay, or a mount of what is at the sub-path in it.
 int OpenLayersMount(ExecutorContext& c, const PlanMount& m, uint32_t i);

@@ -257,6 +257,18 @@ void AttachMounts(ExecutorContext& c) {
   }
 }
 
+void StageMounts(ExecutorContext& c) {
+  for (uint32_t i = 0; i < c.plan.mounts.count; ++i) {
+    const PlanMount& m = PlanTable(c.plan, c.plan.mounts)[i];
+    if (m.kind == MountKind::kVolume) {
+      BindVolume(c, m, i);
+      continue;
+    }
+    c.sources[i] = MountSource(c, m, i);
+    if (c.sources[i] < 0) Fail(c, Step::kMountCreate, i);
+  }
+}
+
 void MakeWorkingDirectory(ExecutorContext& c) {
   const int fd = OpenTarget(c, c.String(c.plan.cwd), Make::kDirectory);
   if (fd < 0) Fail(c, Step::kMakeCwd);

@@ -156,6 +156,13 @@ std::string Sentence(const Names& n, const Failure& f) {
                           f.error == EINVAL ? " (its file system may not support that)" : "");
     case Step::kMountSubPath:
       return absl::StrCat(n.Mount(), ": open sub-path ", n.At(&Plan::mounts, &PlanMount::sub_path));
+    case Step::kRuntimeFiles:
+      return absl::StrCat("prepare the bundle ", n.String(&Plan::cwd), " (", f.index, ")");
+    case Step::kRuntimeMount:
+      return absl::StrCat(n.Mount(), ": make it for the runtime");
+    case Step::kRuntimeExecve:
+      return absl::StrCat("execute the runtime ", n.Program());
+    case Step::kRuntimeFailed:
     case Step::kSupervisor:
     case Step::kNone:
       break;
@@ -166,6 +173,13 @@ std::string Sentence(const Names& n, const Failure& f) {
 }  // namespace
 
 absl::Status DescribeFailure(absl::string_view plan, const Failure& failure) {
+  if (static_cast<Step>(failure.step) == Step::kRuntimeFailed) {
+    constexpr const char* kCommands[] = {"create", "start", "exec"};
+    return absl::UnknownError(absl::StrCat(
+        Names(plan, 0).Program(), " ", failure.index < 3 ? kCommands[failure.index] : "",
+        failure.error < 0 ? absl::StrCat(": ended by signal ", -failure.error)
+                          : absl::StrCat(": exit code ", failure.error)));
+  }
   return ErrnoStatusOf(failure.error, Sentence(Names(plan, failure.index), failure));
 }
 

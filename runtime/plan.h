@@ -19,7 +19,7 @@
 namespace berth {
 
 inline constexpr uint32_t kPlanMagic = 0x4e4c5042;  // "BPLN"
-inline constexpr uint32_t kPlanVersion = 2;
+inline constexpr uint32_t kPlanVersion = 3;
 inline constexpr uint32_t kMaxPlanSize = 4u << 20;
 // Bounds that the executor's fixed buffers rely on; ValidatePlan enforces them.
 inline constexpr uint32_t kMaxPlanMounts = 1024;
@@ -57,6 +57,9 @@ enum PlanFlag : uint32_t {
   kPlanNewNet = 1u << 9,        // for a runtime without a pod: clone's own namespaces
   kPlanNewIpc = 1u << 10,
   kPlanNewUts = 1u << 11,
+  // An external OCI runtime makes the container or the exec: runtime/executor_external.h says what else
+  // means another thing then.
+  kPlanExternal = 1u << 12,
 };
 
 enum class PidMode : uint32_t {

@@ -27,6 +27,7 @@
 #include "server/metrics/http_server.h"
 #include "server/network/cni_network.h"
 #include "server/observers.h"
+#include "server/pods/handlers.h"
 #include "server/pods/recovery.h"
 #include "server/runtime_handler.h"
 #include "snapshotter/overlay_store.h"
@@ -35,6 +36,8 @@ namespace berth {
 namespace {
 
 constexpr absl::Duration kShutdownPatience = absl::Seconds(10);
+// For all external runtimes to say what they can do.
+constexpr absl::Duration kFeaturesPatience = absl::Seconds(10);
 
 absl::StatusOr<std::string> RealPath(const std::string& path) {
   char* resolved = realpath(path.c_str(), nullptr);
@@ -100,6 +103,7 @@ struct Daemon::Parts : public KeeperObserver {
   std::unique_ptr<CgroupHost> cgroups;
   OomLog oom_log;
   std::unique_ptr<CdiRegistry> cdi;
+  std::unique_ptr<Handlers> handlers;
   std::unique_ptr<KeeperLauncher> launcher;
   std::unique_ptr<Statistics> statistics;
   std::unique_ptr<Containers> containers;
@@ -214,6 +218,9 @@ absl::Status Daemon::Parts::OpenRuntime() {
   if (!node.features.user_namespaces.ok())
     LogInfo("no user namespaces for pods: ", node.features.user_namespaces.message());
   node.oom_log = &oom_log;
+  handlers = std::make_unique<Handlers>(
+      Handlers::Probe(config.runtime, node.features, absl::Now() + kFeaturesPatience));
+  node.handlers = handlers.get();
   statistics =
       std::make_unique<Statistics>(store.get(), cgroups.get(), &overlay->snapshots(), config.root);
   containers = std::make_unique<Containers>(node);

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "base/version.h"
 #include "nlohmann/json.hpp"
+#include "server/pods/handlers.h"
 #include "server/pods/inspection.h"
 #include "server/pods/statuses.h"
 
@@ -36,6 +37,13 @@ cri::RuntimeCondition* AddCondition(const std::string& type, const absl::Status&
   return condition;
 }
 
+void Announce(const std::string& name, const Handler& handler, cri::StatusResponse* response) {
+  cri::RuntimeHandler* announced = response->add_runtime_handlers();
+  announced->set_name(name);
+  announced->mutable_features()->set_recursive_read_only_mounts(handler.recursive_read_only);
+  announced->mutable_features()->set_user_namespaces(handler.user_namespaces);
+}
+
 }  // namespace
 
 absl::Status RuntimeHandler::Version(const CallContext& context, const cri::VersionRequest& request,
@@ -52,14 +60,10 @@ absl::Status RuntimeHandler::Status(const CallContext& context, const cri::Statu
   cri::RuntimeStatus* status = response->mutable_status();
   AddCondition("RuntimeReady", absl::OkStatus(), "", status);
   AddCondition("NetworkReady", node_.network->Ready(), "NetworkPluginNotReady", status);
-  const std::string& handler = node_.config->runtime.default_handler;
-  for (const std::string& name : {std::string(), handler}) {
-    cri::RuntimeHandler* announced = response->add_runtime_handlers();
-    announced->set_name(name);
-    announced->mutable_features()->set_recursive_read_only_mounts(
-        node_.features.recursive_readonly.ok());
-    announced->mutable_features()->set_user_namespaces(node_.features.user_namespaces.ok());
+  if (const auto by_default = node_.handlers->Find(""); by_default.ok()) {
+    Announce("", **by_default, response);
   }
+  for (const Handler& handler : node_.handlers->all()) Announce(handler.name, handler, response);
   response->mutable_features()->set_supplemental_groups_policy(true);
   response->mutable_features()->set_user_namespaces_host_network(
       node_.features.user_namespaces.ok());
@@ -69,7 +73,7 @@ absl::Status RuntimeHandler::Status(const CallContext& context, const cri::Statu
     if (!config.is_object()) config = nlohmann::json::object();
     config["instance"] = node_.instance.str();
     config["version"] = kBerthVersion;
-    config["runtimes"] = {handler};
+    for (const Handler& handler : node_.handlers->all()) config["runtimes"].push_back(handler.name);
     auto& info = *response->mutable_info();
     info["config"] = Dump(config);
     const absl::StatusOr<std::string> list = node_.network->Configuration();

@@ -99,6 +99,8 @@ int CloneIntoNamespaceAndCgroup(int pidns_pidfd, uint64_t flags, int cgroup, int
                                 bool* joined);
 // What the executor is told of every child.
 ExecutorInput InputFor(const Plan& plan, const ChildEnds& child);
+// A process of this keeper's own cgroup and namespaces, that has an external runtime do it (kPlanExternal).
+int CloneDriver(const Plan& plan, const ChildEnds& child, int* pidfd);
 // The v2 directory of the plan for CLONE_INTO_CGROUP, or -1.
 int OpenUnifiedCgroup(const Plan& plan);
 // A pod's containers are all in its user namespace, or there is none.
@@ -131,8 +133,17 @@ void DropExecCgroups(const Container& c);
 
 // ---- keeper_reports.cc ----
 
+// Whether another process than the cloned one is going to wait at the gate.
+inline bool HopsAtCreation(const Container& c) {
+  return state.user_namespace >= 0 || (c.plan_flags & kPlanExternal) != 0;
+}
 void ReadReport(Container& c);
 void ReadReport(Exec& e);
+
+// ---- keeper_tree.cc ----
+
+// SIGKILL for a child of ours that hasn't been reaped, after all that descends from it or is in a session of such.
+void KillTree(int root);
 
 // ---- keeper_exits.cc ----
 

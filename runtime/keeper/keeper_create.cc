@@ -80,6 +80,9 @@ bool RetryWithoutCgroup(int error) {
 }
 
 int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
+  if ((plan.flags & kPlanExternal) != 0) {
+    return CloneDriver(plan, child, &c.pidfd);
+  }
   int error;
   const int pidns = PidNamespaceOf(plan, &error);
   if (error != 0) return -error;
@@ -106,6 +109,14 @@ int CloneContainer(Container& c, const Plan& plan, const ChildEnds& child) {
 }
 
 }  // namespace
+
+int CloneDriver(const Plan& plan, const ChildEnds& child, int* pidfd) {
+  ExecutorInput input = InputFor(plan, child);
+  input.mount_namespace = state.mount_namespace;
+  const int pid = CloneProcess(0, -1, pidfd);
+  if (pid == 0) Execute(input);
+  return pid;
+}
 
 int OpenUnifiedCgroup(const Plan& plan) {
   const PlanCgroup* groups = PlanTable(plan, plan.cgroups);

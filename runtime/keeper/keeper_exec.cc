@@ -21,6 +21,34 @@ bool HasJoiners() {
   return false;
 }
 
+// It has been cloned: its reports, its deadline and its requester count from here on.
+void WatchExec(const KeeperRequest& r, Fds& fds, const Container& c, Exec& e, int pid) {
+  e.pid = pid;
+  e.container = static_cast<int32_t>(Slot(c));
+  e.deadline_ns = r.deadline_ns;
+  e.reply = fds.fd[0];
+  fds.fd[0] = -1;
+  WatchFd(e.status, Source::kExecStatus, Slot(e));
+  WatchFd(e.reply, Source::kExecReply, Slot(e), EPOLLRDHUP);
+  if (e.deadline_ns != 0) ArmTimer();
+}
+
+void ExecByDriver(const KeeperRequest& r, Fds& fds, const Container& c, Exec& e, const Plan* plan,
+                  const ChildEnds& child) {
+  const int pid = CloneDriver(*plan, child, &e.pidfd);
+  UnmapPlan(plan);
+  if (pid >= 0) return WatchExec(r, fds, c, e, pid);
+  AnswerStep(fds.reply(), Step::kClone, -pid);
+  FreeExec(e);
+}
+
+bool IsExternal(const Exec& e) {
+  const Plan* plan = MapPlan(e.plan);
+  const bool external = plan != nullptr && (plan->flags & kPlanExternal) != 0;
+  UnmapPlan(plan);
+  return external;
+}
+
 bool RequesterIsGone(const Exec& e) {
   char byte;
   return e.reply >= 0 && (recv(e.reply, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0 || errno != EAGAIN);
@@ -54,6 +82,7 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
   if (r.flags & kHasStdout) child.stdio[1] = fds.Take();
   if (r.flags & kHasStderr) child.stdio[2] = fds.Take();
 
+  if ((plan->flags & kPlanExternal) != 0) return ExecByDriver(r, fds, *c, *e, plan, child);
   ExecCgroup own = TakeExecCgroup(*c, *plan);
   e->number = own.number;
   int birth = own.directory >= 0 && own.v2 ? own.directory : OpenUnifiedCgroup(*plan);
@@ -79,17 +108,11 @@ void OnExec(const KeeperRequest& r, Fds& fds) {
     return FreeExec(*e);
   }
   UnmapPlan(plan);
-  e->pid = pid;
-  e->container = static_cast<int32_t>(Slot(*c));
-  e->deadline_ns = r.deadline_ns;
-  e->reply = fds.fd[0];
-  fds.fd[0] = -1;
-  WatchFd(e->status, Source::kExecStatus, Slot(*e));
-  WatchFd(e->reply, Source::kExecReply, Slot(*e), EPOLLRDHUP);
-  if (e->deadline_ns != 0) ArmTimer();
+  WatchExec(r, fds, *c, *e, pid);
 }
 
 void KillExec(Exec& e) {
+  if (IsExternal(e)) return KillTree(e.pid);
   if (e.number != 0) {
     if (const Plan* plan = MapPlan(e.plan)) {
       KillExecCgroup(*plan, e.number);

@@ -1,5 +1,6 @@
 // What follows the end of a process: the rest of its output, its record, the news of it.
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,7 +90,7 @@ void ReadHops() {
   for (uint32_t i = 0; i < state.container_top; ++i) {
     Container& c = state.containers[i];
     const bool hops = (c.phase == Phase::kStarting && (c.plan_flags & kPlanHop) != 0) ||
-                      (c.phase == Phase::kCreating && state.user_namespace >= 0);
+                      (c.phase == Phase::kCreating && HopsAtCreation(c));
     if (hops && c.status >= 0) ReadReport(c);
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {
@@ -114,6 +115,12 @@ bool BothEnded(Entry& entry, int pid, int status) {
   return entry.over != 0 && entry.leader == 0;
 }
 
+// Nobody is left who could start an external runtime's container.
+void LoseDriver(const Container& c) {
+  if ((c.plan_flags & kPlanExternal) != 0)
+    syscall(__NR_pidfd_send_signal, c.pidfd, SIGKILL, nullptr, 0);
+}
+
 void OnChild(int pid, int status) {
   auto signal = [](int s) { return WIFSIGNALED(s) ? static_cast<uint32_t>(WTERMSIG(s)) : 0; };
   auto code = [](int s) {
@@ -124,7 +131,10 @@ void OnChild(int pid, int status) {
     Container& c = state.containers[i];
     if (c.phase == Phase::kFree || c.phase >= Phase::kFlushing || (c.pid != pid && c.leader != pid))
       continue;
-    if (BothEnded(c, pid, status)) OnContainerExit(c, code(c.over - 1), signal(c.over - 1));
+    if (BothEnded(c, pid, status))
+      OnContainerExit(c, code(c.over - 1), signal(c.over - 1));
+    else if (c.leader == 0 && c.phase <= Phase::kCreated)
+      LoseDriver(c);
     return;
   }
   for (uint32_t i = 0; i < state.exec_top; ++i) {

@@ -107,10 +107,9 @@ void ReadReport(Container& c) {
       c.out = passed;
       continue;
     }
-    // At the start into a PID namespace, at creation into a user namespace.
+    // At the start into a PID namespace, at creation into a user namespace or to what a runtime has made.
     if (kind == ReportKind::kHopped &&
-        (c.phase == Phase::kStarting ||
-         (c.phase == Phase::kCreating && state.user_namespace >= 0))) {
+        (c.phase == Phase::kStarting || (c.phase == Phase::kCreating && HopsAtCreation(c)))) {
       OnHopped(c, report, passed);
       // Whoever was told to go may be gone already.
       if (c.forgetting) syscall(__NR_pidfd_send_signal, c.pidfd, SIGKILL, nullptr, 0);

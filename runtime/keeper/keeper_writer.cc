@@ -174,14 +174,14 @@ void OnMessage(const WriterMessage& m, int (&fds)[3]) {
   }
 }
 
-void OnOutput(uint32_t slot, int stream, uint32_t events) {
+// Believes the pipe and not the event, which may be of the slot's last container: its end, and the next one's
+// beginning, may have come with it.
+void OnPipe(uint32_t slot, int stream) {
   LogSlot& s = slots[slot];
   if (s.serial == 0 || s.pipe[stream] < 0) return;
   const WatchedStep step;
   const Work work(slot);
   if (!work.good()) return Free(s);  // another goes on
-  if (!s.terminal && (events & EPOLLIN) == 0)
-    return ClosePipe(s.pipe[stream]);  // empty, and all writers are gone
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
   if (CopyOutput(s, stream, kCarryMax) == 0) ClosePipe(s.pipe[stream]);
@@ -265,8 +265,8 @@ void RunWriter(int socket, int timer, uint32_t given_token, WriterShared* page) 
         CheckSink(slots, events[i].data.u64);
         continue;
       }
-      OnOutput(static_cast<uint32_t>(events[i].data.u64 / 2),
-               static_cast<int>(events[i].data.u64 % 2), events[i].events);
+      OnPipe(static_cast<uint32_t>(events[i].data.u64 / 2),
+             static_cast<int>(events[i].data.u64 % 2));
     }
   }
 }

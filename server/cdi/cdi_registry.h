@@ -32,7 +32,7 @@ class CdiRegistry {
 
   // What the devices ask for, in order: each file's own edits once, before those of its first device.
   // InvalidArgument for a name that is none, an unknown or ambiguous device (with what is wrong with files
-  // that could not be read), and for what this runtime has not (`hooks`). Reads the directories.
+  // that could not be read), and for what this runtime has not (`intelRdt`). Reads the directories.
   absl::StatusOr<std::vector<CdiEdits>> Resolve(const std::vector<std::string>& names)
       ABSL_LOCKS_EXCLUDED(mu_);
 

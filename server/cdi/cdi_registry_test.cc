@@ -98,10 +98,10 @@ TEST_F(CdiRegistryTest, ABadFileIsToldToWhoMissesADevice) {
   EXPECT_THAT(error, HasSubstr("x.yaml: YAML is not supported"));
 }
 
-TEST_F(CdiRegistryTest, HooksAreRefusedByName) {
-  Write("etc/a.json", "0", "a", R"(,"hooks":[{"hookName":"poststop","path":"/x"}])");
+TEST_F(CdiRegistryTest, WhatThisRuntimeHasNotIsRefusedByName) {
+  Write("etc/a.json", "0", "a", R"(,"intelRdt":{"closID":"x"})");
   Open();
-  EXPECT_THAT(Ask({"v/c=0"}), HasSubstr("devices[0].containerEdits.hooks is not supported"));
+  EXPECT_THAT(Ask({"v/c=0"}), HasSubstr("devices[0].containerEdits.intelRdt is not supported"));
 }
 
 }  // namespace

@@ -199,6 +199,23 @@ absl::StatusOr<CdiMount> ReadMount(const json& value, const std::string& field) 
   return mount;
 }
 
+absl::StatusOr<CdiHook> ReadHook(const json& value, const std::string& field) {
+  constexpr absl::string_view kNames[] = {"prestart",       "createRuntime", "createContainer",
+                                          "startContainer", "poststart",     "poststop"};
+  ASSIGN_OR_RETURN(const Object o,
+                   Object::Of(value, field, {"hookName", "path", "args", "env", "timeout"}));
+  CdiHook hook;
+  ASSIGN_OR_RETURN(hook.name, o.String("hookName"));
+  if (std::find(std::begin(kNames), std::end(kNames), hook.name) == std::end(kNames))
+    return Invalid(o.Field("hookName"), absl::StrCat("\"", hook.name, "\" is no OCI hook"));
+  ASSIGN_OR_RETURN(hook.path, o.Path("path"));
+  ASSIGN_OR_RETURN(hook.args, o.Strings("args"));
+  ASSIGN_OR_RETURN(hook.env, o.Strings("env"));
+  ASSIGN_OR_RETURN(const auto timeout, o.Number("timeout", 1, std::numeric_limits<int32_t>::max()));
+  if (timeout) hook.timeout = static_cast<int>(*timeout);
+  return hook;
+}
+
 absl::StatusOr<CdiEdits> ReadEdits(const json& value, const std::string& field) {
   ASSIGN_OR_RETURN(const Object o, Object::Of(value, field,
                                               {"env", "deviceNodes", "mounts", "hooks",
@@ -231,7 +248,13 @@ absl::StatusOr<CdiEdits> ReadEdits(const json& value, const std::string& field) 
                            0xfffffffe));
     if (*gid != 0) edits.additional_gids.push_back(static_cast<uint32_t>(*gid));
   }
-  for (const char* member : {"hooks", "intelRdt", "netDevices"}) {
+  ASSIGN_OR_RETURN(const json* hooks, o.Array("hooks"));
+  for (size_t i = 0; hooks != nullptr && i < hooks->size(); ++i) {
+    ASSIGN_OR_RETURN(CdiHook hook,
+                     ReadHook((*hooks)[i], absl::StrCat(o.Field("hooks"), "[", i, "]")));
+    edits.hooks.push_back(std::move(hook));
+  }
+  for (const char* member : {"intelRdt", "netDevices"}) {
     const json* found = o.Find(member);
     if (found != nullptr && !found->empty()) edits.unsupported.push_back(o.Field(member));
   }

@@ -30,14 +30,25 @@ struct CdiMount {
   std::vector<std::string> options;
 };
 
+// An OCI hook; what its fields mean says runtime-spec, config.md, "POSIX-platform Hooks".
+struct CdiHook {
+  // prestart, createRuntime, createContainer, startContainer, poststart or poststop.
+  std::string name;
+  std::string path;
+  std::vector<std::string> args;
+  std::vector<std::string> env;
+  std::optional<int> timeout;  // seconds
+};
+
 // containerEdits, of a device or of a whole file.
 struct CdiEdits {
   std::vector<std::string> env;  // NAME=VALUE
   std::vector<CdiDeviceNode> device_nodes;
   std::vector<CdiMount> mounts;
   std::vector<uint32_t> additional_gids;
-  // What the file asks for and this runtime has not: hooks, intelRdt, netDevices. Refused when a container
-  // asks for the device.
+  std::vector<CdiHook> hooks;
+  // What the file asks for and this runtime has not: intelRdt, netDevices. Refused when a container asks for
+  // the device.
   std::vector<std::string> unsupported;
 };
 

@@ -64,12 +64,34 @@ TEST(CdiSpecTest, AWholeFileIsRead) {
 }
 
 TEST(CdiSpecTest, WhatThisRuntimeHasNotIsTold) {
-  const auto spec = ParseCdiSpec(WithEdits(
-      R"({"hooks":[{"hookName":"createContainer","path":"/bin/x"}],"intelRdt":{"closID":"x"},
-          "netDevices":[]})"));
+  const auto spec = ParseCdiSpec(
+      WithEdits(R"({"netDevices":[{"hostInterfaceName":"x"}],"intelRdt":{"closID":"x"}})"));
   ASSERT_TRUE(spec.ok()) << spec.status();
-  EXPECT_THAT(spec->devices[0].edits.unsupported,
-              ElementsAre("devices[0].containerEdits.hooks", "devices[0].containerEdits.intelRdt"));
+  EXPECT_THAT(
+      spec->devices[0].edits.unsupported,
+      ElementsAre("devices[0].containerEdits.intelRdt", "devices[0].containerEdits.netDevices"));
+}
+
+TEST(CdiSpecTest, HooksAreRead) {
+  const auto spec = ParseCdiSpec(
+      WithEdits(R"({"hooks":[{"hookName":"createContainer","path":"/bin/x","args":["x","hook"],
+                              "env":["A=1"],"timeout":5},{"hookName":"poststop","path":"/y"}]})"));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const std::vector<CdiHook>& hooks = spec->devices[0].edits.hooks;
+  ASSERT_EQ(hooks.size(), 2u);
+  EXPECT_EQ(hooks[0].name, "createContainer");
+  EXPECT_EQ(hooks[0].path, "/bin/x");
+  EXPECT_THAT(hooks[0].args, ElementsAre("x", "hook"));
+  EXPECT_THAT(hooks[0].env, ElementsAre("A=1"));
+  EXPECT_EQ(hooks[0].timeout, 5);
+  EXPECT_EQ(hooks[1].timeout, std::nullopt);
+  const std::string at = "devices[0].containerEdits.hooks[0].";
+  EXPECT_EQ(ErrorOf(WithEdits(R"({"hooks":[{"hookName":"later","path":"/x"}]})")),
+            at + "hookName: \"later\" is no OCI hook");
+  EXPECT_EQ(ErrorOf(WithEdits(R"({"hooks":[{"hookName":"poststop","path":"x"}]})")),
+            at + "path: is no absolute path");
+  EXPECT_NE(ErrorOf(WithEdits(R"({"hooks":[{"hookName":"poststop","path":"/x","timeout":0}]})")),
+            "");
 }
 
 TEST(CdiSpecTest, ErrorsNameTheField) {

@@ -21,6 +21,8 @@ namespace berth {
 namespace {
 
 constexpr size_t kMaxFileBytes = 1 << 20;
+constexpr char kHandlersKey[] = "runtime.handlers";
+constexpr char kOwnHandler[] = "berth";
 constexpr char kLibexec[] = "/usr/libexec/berth";
 
 absl::Status Wrong(absl::string_view file, const toml::source_region& where, absl::string_view key,
@@ -87,6 +89,72 @@ bool IsSection(const std::vector<KeyRow>& rows, absl::string_view name) {
   return false;
 }
 
+absl::Status CheckHandler(const std::string& name, const Config::Runtime::Handler& handler) {
+  if (name == kOwnHandler) {
+    if (!handler.path.empty())
+      return absl::InvalidArgumentError(".path: berth is no other program");
+    if (!handler.options.empty()) return absl::InvalidArgumentError(".options: berth takes none");
+  } else if (handler.path.empty() || handler.path[0] != '/') {
+    return absl::InvalidArgumentError(".path is no absolute path");
+  }
+  for (const std::string& option : handler.options) {
+    // They are handed on as lines, and as what an empty word ends.
+    if (option.empty() || option.find('\0') != std::string::npos ||
+        option.find('\n') != std::string::npos) {
+      return absl::InvalidArgumentError(".options has an empty one, or one of several lines");
+    }
+  }
+  for (const std::string& pattern : handler.annotations) {
+    if (pattern.empty()) return absl::InvalidArgumentError(".annotations has an empty pattern");
+  }
+  return absl::OkStatus();
+}
+
+// [runtime.handlers.NAME]
+absl::Status ReadHandler(const std::string& name, const toml::table& table, absl::string_view file,
+                         const std::string& field, Config::Runtime::Handler* handler) {
+  for (const auto& [toml_key, node] : table) {
+    const absl::string_view key(toml_key.str().data(), toml_key.str().size());
+    const std::string full = absl::StrCat(field, ".", key);
+    absl::Status status;
+    if (key == "path") {
+      status = SetFromNode(node, &handler->path);
+      if (status.ok() && handler->path.find('\0') != std::string::npos)
+        status = absl::InvalidArgumentError("has a NUL byte");
+    } else if (key == "options") {
+      status = SetFromNode(node, &handler->options);
+    } else if (key == "annotations") {
+      status = SetFromNode(node, &handler->annotations);
+    } else {
+      status = absl::InvalidArgumentError("is unknown");
+    }
+    if (!status.ok()) return Wrong(file, toml_key.source(), full, status.message());
+  }
+  const absl::Status status = CheckHandler(name, *handler);
+  if (status.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(file, ":", table.source().begin.line, ": ", field, status.message()));
+}
+
+absl::Status ReadHandlers(const toml::node& node, absl::string_view file,
+                          std::map<std::string, Config::Runtime::Handler>* handlers) {
+  const std::string field = kHandlersKey;
+  const toml::table* table = node.as_table();
+  if (table == nullptr) return Wrong(file, node.source(), field, "is no section");
+  for (const auto& [toml_key, value] : *table) {
+    const std::string name(toml_key.str());
+    const std::string full = absl::StrCat(field, ".", name);
+    const toml::table* inner = value.as_table();
+    if (inner == nullptr) return Wrong(file, toml_key.source(), full, "is no section");
+    if (!IsHandlerName(name))
+      return Wrong(file, toml_key.source(), full, "is no name of letters, digits, - _ and .");
+    Config::Runtime::Handler handler;
+    RETURN_IF_ERROR(ReadHandler(name, *inner, file, full, &handler));
+    (*handlers)[name] = std::move(handler);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadTable(const toml::table& table, absl::string_view section, absl::string_view file,
                        const std::vector<KeyRow>& rows) {
   for (const auto& [toml_key, node] : table) {
@@ -98,6 +166,7 @@ absl::Status ReadTable(const toml::table& table, absl::string_view section, absl
       RETURN_IF_ERROR(ReadTable(*inner, name, file, rows));
       continue;
     }
+    if (full == kHandlersKey) continue;  // ReadHandlers
     const KeyRow* row = FindKey(rows, section, name);
     if (row == nullptr) return Wrong(file, toml_key.source(), full, "is unknown");
     absl::Status status = SetFromNode(node, row->value);
@@ -195,6 +264,14 @@ std::string Config::Dump() const {
     }
     absl::StrAppend(&toml, row.name, " = ", TomlValue(row.value), "\n");
   }
+  for (auto& [name, handler] : copy.runtime.handlers) {
+    absl::StrAppend(&toml, "\n[", kHandlersKey, ".", TomlQuote(name), "]\n");
+    if (name != kOwnHandler) {
+      absl::StrAppend(&toml, "path = ", TomlValue(&handler.path), "\n");
+      absl::StrAppend(&toml, "options = ", TomlValue(&handler.options), "\n");
+    }
+    absl::StrAppend(&toml, "annotations = ", TomlValue(&handler.annotations), "\n");
+  }
   return toml;
 }
 
@@ -215,7 +292,10 @@ absl::Status ParseConfig(absl::string_view toml, absl::string_view name, Config*
     return absl::InvalidArgumentError(absl::StrCat(name, ":", error.source().begin.line, ": ",
                                                    absl::string_view(what.data(), what.size())));
   }
-  return ReadTable(parsed.table(), "", name, KeyTable(config));
+  RETURN_IF_ERROR(ReadTable(parsed.table(), "", name, KeyTable(config)));
+  const auto handlers = parsed.table()["runtime"]["handlers"];
+  if (!handlers) return absl::OkStatus();
+  return ReadHandlers(*handlers.node(), name, &config->runtime.handlers);
 }
 
 absl::Status LoadConfig(const std::string& path, Config* config) {
@@ -240,6 +320,11 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   }
   if (!line.config_file.empty()) RETURN_IF_ERROR(LoadConfig(line.config_file, &line.config));
   RETURN_IF_ERROR(ApplyFlags(flags, &line.config));
+  const Config::Runtime& runtime = line.config.runtime;
+  if (runtime.handlers.count(runtime.default_handler) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "runtime.default_handler: there is no runtime.handlers.", runtime.default_handler));
+  }
   return line;
 }
 

@@ -10,6 +10,7 @@
 #define BERTH_SERVER_CONFIG_CONFIG_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,15 @@ struct Config {
     std::string default_handler = "berth";
     int64_t pids_limit = 0;                // per container, 0: no limit
     int64_t shm_size = int64_t{64} << 20;  // bytes, of a pod's /dev/shm
+    // What a pod's runtime_handler may name. `berth` is there always, and only it has no path.
+    struct Handler {
+      std::string path;                  // the program of an OCI runtime
+      std::vector<std::string> options;  // of its command line, before the command
+      // Of the pod's and the container's annotations those that the OCI specification gets; a * stands
+      // for anything.
+      std::vector<std::string> annotations;
+    };
+    std::map<std::string, Handler> handlers = {{"berth", {}}};
   };
 
   struct Cdi {

@@ -77,11 +77,9 @@ absl::Status Driver(const ConfigValue& value) {
 }
 
 absl::Status Name(const ConfigValue& value) {
-  const std::string& name = *std::get<std::string*>(value);
-  const bool ok = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
-  });
-  return ok ? absl::OkStatus() : Bad("is not a name of letters, digits, - _ and .");
+  return IsHandlerName(*std::get<std::string*>(value))
+             ? absl::OkStatus()
+             : Bad("is not a name of letters, digits, - _ and .");
 }
 
 template <int64_t low, int64_t high>
@@ -136,6 +134,12 @@ std::vector<KeyRow> KeyTable(Config* c) {
       {"image", "pinned", nullptr, "", "", &c->image.pinned, Any},
       {"cdi", "directories", nullptr, "", "", &c->cdi.directories, Paths},
   };
+}
+
+bool IsHandlerName(absl::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
 }
 
 std::string KeyName(const KeyRow& row) {

@@ -29,6 +29,8 @@ struct KeyRow {
 
 // The rows, pointing into `config`.
 std::vector<KeyRow> KeyTable(Config* config);
+// What a runtime handler may be called.
+bool IsHandlerName(absl::string_view name);
 // section.name, or name.
 std::string KeyName(const KeyRow& row);
 std::string TomlValue(const ConfigValue& value);

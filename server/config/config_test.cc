@@ -51,6 +51,52 @@ TEST(ConfigTest, EveryKindOfValueIsRead) {
   EXPECT_EQ(config.runtime.pids_limit, 77);
 }
 
+TEST(ConfigTest, RuntimeHandlersAreRead) {
+  Config config;
+  ASSERT_TRUE(ParseConfig("", "f", &config).ok());
+  ASSERT_EQ(config.runtime.handlers.size(), 1u);  // berth itself
+  const absl::Status status = ParseConfig(
+      "[runtime]\ndefault_handler = 'runc'\n"
+      "[runtime.handlers.runc]\npath = '/usr/sbin/runc'\noptions = ['--debug']\n"
+      "annotations = ['io.example.*', 'x']\n"
+      "[runtime.handlers.berth]\nannotations = ['y']\n",
+      "f", &config);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(config.runtime.default_handler, "runc");
+  ASSERT_EQ(config.runtime.handlers.size(), 2u);
+  const Config::Runtime::Handler& runc = config.runtime.handlers["runc"];
+  EXPECT_EQ(runc.path, "/usr/sbin/runc");
+  EXPECT_EQ(runc.options, std::vector<std::string>{"--debug"});
+  EXPECT_EQ(runc.annotations, (std::vector<std::string>{"io.example.*", "x"}));
+  EXPECT_EQ(config.runtime.handlers["berth"].annotations, std::vector<std::string>{"y"});
+  Config back;
+  ASSERT_TRUE(ParseConfig(config.Dump(), "dump", &back).ok());
+  EXPECT_EQ(back.Dump(), config.Dump());
+  EXPECT_EQ(back.runtime.handlers["runc"].options, runc.options);
+}
+
+TEST(ConfigTest, MistakesInHandlersAreNamed) {
+  const std::string runc = "[runtime.handlers.runc]\n";
+  EXPECT_EQ(ErrorOf("[runtime]\nhandlers = 1"), "f:2: runtime.handlers is no section");
+  EXPECT_EQ(ErrorOf("[runtime.handlers]\nrunc = '/x'"), "f:2: runtime.handlers.runc is no section");
+  EXPECT_EQ(ErrorOf(runc), "f:1: runtime.handlers.runc.path is no absolute path");
+  EXPECT_EQ(ErrorOf(runc + "path = 'runc'"), "f:1: runtime.handlers.runc.path is no absolute path");
+  EXPECT_EQ(ErrorOf(runc + "path = \"/a\\u0000\""),
+            "f:2: runtime.handlers.runc.path has a NUL byte");
+  EXPECT_EQ(ErrorOf(runc + "path = '/r'\nroot = '/x'"),
+            "f:3: runtime.handlers.runc.root is unknown");
+  EXPECT_EQ(ErrorOf(runc + "path = '/r'\noptions = ['']"),
+            "f:1: runtime.handlers.runc.options has an empty one, or one of several lines");
+  EXPECT_EQ(ErrorOf(runc + "path = '/r'\noptions = 'x'"),
+            "f:3: runtime.handlers.runc.options is no array of strings");
+  EXPECT_EQ(ErrorOf(runc + "path = '/r'\nannotations = ['']"),
+            "f:1: runtime.handlers.runc.annotations has an empty pattern");
+  EXPECT_EQ(ErrorOf("[runtime.handlers.'a b']\npath = '/r'"),
+            "f:1: runtime.handlers.a b is no name of letters, digits, - _ and .");
+  EXPECT_EQ(ErrorOf("[runtime.handlers.berth]\npath = '/r'"),
+            "f:1: runtime.handlers.berth.path: berth is no other program");
+}
+
 TEST(ConfigTest, MistakesAreRefusedWithTheirLineAndKey) {
   EXPECT_EQ(ErrorOf("\nroott = '/x'"), "f:2: roott is unknown");
   EXPECT_EQ(ErrorOf("[cgroup]\n\ndirver = 'x'"), "f:3: cgroup.dirver is unknown");
@@ -147,6 +193,14 @@ TEST(CommandLineTest, FlagsOverrideTheFile) {
   EXPECT_EQ(line->config.network.bin_dirs, (std::vector<std::string>{"/a", "/b", "/c"}));
   unlink(file.c_str());
   EXPECT_EQ(Parse({"--config", file.c_str()}).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(CommandLineTest, TheDefaultHandlerHasToBeThere) {
+  const std::string file = absl::StrCat(testing::TempDir(), "/h", getpid(), ".toml");
+  ASSERT_TRUE(WriteFileAtomically(file, "[runtime]\ndefault_handler = 'x'\n", 0600).ok());
+  EXPECT_EQ(Parse({"--config", file.c_str()}).status().message(),
+            "runtime.default_handler: there is no runtime.handlers.x");
+  unlink(file.c_str());
 }
 
 TEST(CommandLineTest, MistakesAreNamed) {

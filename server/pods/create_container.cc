@@ -18,6 +18,7 @@
 #include "runtime/path_process.h"
 #include "server/network/pod_files.h"
 #include "server/pods/containers.h"
+#include "server/pods/external_runtime.h"
 #include "server/pods/fingerprint.h"
 #include "server/pods/image_defaults.h"
 #include "server/pods/signals.h"
@@ -231,6 +232,11 @@ absl::StatusOr<BuiltSpec> Containers::BuildSpecOf(const store::v1::ContainerReco
   ASSIGN_OR_RETURN(BuiltSpec built,
                    BuildSpec(config, pod.config(), image, pod_facts, facts, ThisHost()));
   CgroupResources& limits = built.spec.linux_.resources;
+  // A container that is there goes on when its handler's configuration has gone.
+  if (const auto handler = node_.handlers->Find(pod.runtime_handler()); handler.ok()) {
+    PassOnAnnotations(**handler, record.config().annotations(), &built.spec.annotations);
+    PassOnAnnotations(**handler, pod.config().annotations(), &built.spec.annotations);
+  }
   if (node_.config->runtime.pids_limit > 0 && !limits.pids_limit.has_value()) {
     limits.pids_limit = node_.config->runtime.pids_limit;
   }
@@ -320,6 +326,7 @@ absl::Status Containers::RemoveCgroup(const std::string& pod, const std::string&
                                       const std::string& cgroup_path, absl::Time deadline) {
   if (cgroup_path.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(node_.cgroups->Kill(cgroup_path, deadline));
+  RETURN_IF_ERROR(RemoveBundle(node_.BundleDirectory(pod, container), deadline));
   RETURN_IF_ERROR(node_.cgroups->Remove(cgroup_path));
   return RemoveTree(absl::StrCat(node_.CgroupIntents(pod), "/", container));
 }
@@ -403,6 +410,7 @@ absl::Status Containers::ExplainDeath(const store::v1::ContainerRecord& record,
 absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
                                      const store::v1::PodRecord& pod, absl::Time deadline) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Keeper> keeper, keepers_->Find(PodId(pod.id())));
+  ASSIGN_OR_RETURN(const Handler* handler, node_.handlers->Find(pod.runtime_handler()));
   PhaseTimer spec_phase(node_.metrics, ContainerPhase::kSpec);
   RETURN_IF_ERROR(CheckPidTarget(*record));
   RETURN_IF_ERROR(MakeMissingSources(*node_.launcher, record->config(), deadline));
@@ -431,7 +439,12 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   input.pid_target = built.pid_target;
   input.stdin_open = built.stdin_open;
   input.stdin_once = built.stdin_once;
-  ASSIGN_OR_RETURN(const std::string plan, CompilePlan(built.spec, input));
+  const std::string bundle = node_.BundleDirectory(pod.id(), record->id());
+  ASSIGN_OR_RETURN(
+      const std::string plan,
+      handler->external()
+          ? MakeBundle(ExternalRuntimeOf(*handler, bundle, record->id()), built.spec, input)
+          : CompilePlan(built.spec, input));
   plan_phase.Done();
 
   PhaseTimer create_phase(node_.metrics, ContainerPhase::kCreate);
@@ -440,8 +453,18 @@ absl::Status Containers::MakeProcess(store::v1::ContainerRecord* record,
   StdioOptions stdio;
   stdio.stdin_open = built.stdin_open;
   absl::StatusOr<CreatedContainer> made = keeper->Create(id, plan, stdio, deadline);
-  if (!made.ok()) return ExplainDeath(*record, made.status());
+  if (!made.ok()) return ExplainDeath(*record, ExplainRuntime(bundle, made.status()));
   const CreatedContainer created = *std::move(made);
+  if (handler->external()) {
+    // Some runtimes take over a cgroup by lifting its limits (crun 1.8, memory of v1).
+    CgroupResources limits = built.spec.linux_.resources;
+    limits.devices.reset();
+    const absl::Status limited = node_.cgroups->Apply(record->cgroup_path(), limits);
+    if (!limited.ok()) {
+      ForgetInKeeper(PodId(pod.id()), id);
+      return Annotate(limited, "linux.resources");
+    }
+  }
   create_phase.Done();
   RETURN_IF_ERROR(Failpoint("containers.create.made"));
   std::move(undo_cgroup).Cancel();

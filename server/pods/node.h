@@ -23,6 +23,8 @@
 
 namespace berth {
 
+class Handlers;
+
 // Borrowed; everything outlives the flows. Immutable, so any thread may read it.
 struct Node {
   const Config* config = nullptr;
@@ -40,6 +42,7 @@ struct Node {
   HostFeatures features;
   OomLog* oom_log = nullptr;
   CdiRegistry* cdi = nullptr;
+  const Handlers* handlers = nullptr;
 
   std::string PodDirectory(const std::string& pod) const {
     return absl::StrCat(config->state, "/pods/", pod);
@@ -48,6 +51,10 @@ struct Node {
   // removed after it, so that a crash leaves no cgroup that nobody knows of.
   std::string CgroupIntents(const std::string& pod) const {
     return absl::StrCat(PodDirectory(pod), "/cgroups");
+  }
+  // What an external runtime has for a container: server/pods/external_runtime.h.
+  std::string BundleDirectory(const std::string& pod, const std::string& container) const {
+    return absl::StrCat(PodDirectory(pod), "/oci/", container);
   }
   // Where containers go whose pod names no cgroup parent.
   std::string DefaultCgroupParent() const {

@@ -15,6 +15,7 @@
 #include "runtime/compiler.h"
 #include "server/pods/container_log.h"
 #include "server/pods/containers.h"
+#include "server/pods/external_runtime.h"
 
 namespace berth {
 namespace {
@@ -83,6 +84,7 @@ absl::Status Containers::OpenGate(const ContainerRecordPtr& record, absl::Time d
   absl::Status started = keeper->Start(id, std::move(log), deadline, &pid);
   start_phase.Done();
   if (!started.ok()) {
+    started = ExplainRuntime(node_.BundleDirectory(record->pod_id(), id.str()), started);
     live_.EndStart(id);
     live_.SetGated(id, false);
     if (MayBeTriedAgain(started)) return ExplainDeath(*record, started);
@@ -158,6 +160,14 @@ absl::StatusOr<std::string> Containers::CompileExec(const store::v1::ContainerRe
   SpecProcess process = BuildExecProcess(built->spec, command, tty);
   process.user.additional_gids.assign(record.user().supplemental_groups().begin(),
                                       record.user().supplemental_groups().end());
+  const absl::StatusOr<ExternalRuntime> runtime =
+      OpenBundle(node_.BundleDirectory(record.pod_id(), record.id()), record.id());
+  if (!absl::IsNotFound(runtime.status())) {
+    RETURN_IF_ERROR(runtime.status());
+    process.user.uid = static_cast<uint32_t>(record.user().uid());
+    process.user.gid = static_cast<uint32_t>(record.user().gid());
+    return MakeExec(*runtime, built->spec, std::move(process));
+  }
   return CompileExecPlan(built->spec, process, input);
 }
 
@@ -180,6 +190,7 @@ absl::Status Containers::ExecSync(const CallContext& context, const cri::ExecSyn
   const absl::Time begin = absl::Now();
   absl::StatusOr<ExecResult> result =
       keeper->ExecSync(ContainerId(record->id()), plan, kExecOutputLimit, deadline);
+  if (!result.ok()) result = FinishExec(plan, result.status());
   node_.metrics->ObserveExec(absl::Now() - begin, absl::IsDeadlineExceeded(result.status()));
   const bool timed_out = request.timeout() > 0 && deadline < context.deadline();
   if (absl::IsDeadlineExceeded(result.status()) && timed_out) {

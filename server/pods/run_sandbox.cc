@@ -14,6 +14,7 @@
 #include "server/network/sysctls.h"
 #include "server/pods/attachment.h"
 #include "server/pods/fingerprint.h"
+#include "server/pods/handlers.h"
 #include "server/pods/sandboxes.h"
 #include "server/pods/spec_builder.h"
 #include "server/pods/statuses.h"
@@ -44,11 +45,15 @@ absl::Status ValidateNamespaces(const cri::NamespaceOption& namespaces) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateUserNamespace(const cri::NamespaceOption& namespaces,
+absl::Status ValidateUserNamespace(const cri::NamespaceOption& namespaces, const Handler& handler,
                                    const HostFeatures& features) {
   const char* const field = "config.linux.security_context.namespace_options";
   ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(namespaces, field));
   if (maps.empty()) return absl::OkStatus();
+  if (handler.external()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ".userns_options: runtime handler `", handler.name, "` has no user namespaces"));
+  }
   return Annotate(features.user_namespaces, absl::StrCat(field, ".userns_options"));
 }
 
@@ -83,14 +88,9 @@ absl::Status ValidatePorts(const cri::PodSandboxConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status Validate(const cri::RunPodSandboxRequest& request, const Config& config) {
+absl::Status Validate(const cri::RunPodSandboxRequest& request) {
   const cri::PodSandboxMetadata& metadata = request.config().metadata();
   if (metadata.name().empty()) return absl::InvalidArgumentError("config.metadata.name is empty");
-  if (!request.runtime_handler().empty() &&
-      request.runtime_handler() != config.runtime.default_handler) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("runtime_handler: `", request.runtime_handler(), "` is not configured"));
-  }
   if (ThisHost().selinux &&
       !request.config().linux().security_context().selinux_options().SerializeAsString().empty()) {
     return absl::UnimplementedError(
@@ -135,8 +135,9 @@ std::string Title(const cri::PodSandboxMetadata& metadata) {
 
 absl::StatusOr<PodId> Sandboxes::Run(const CallContext& context,
                                      const cri::RunPodSandboxRequest& request) {
-  RETURN_IF_ERROR(Validate(request, *node_.config));
-  RETURN_IF_ERROR(ValidateUserNamespace(NamespacesOf(request.config()), node_.features));
+  RETURN_IF_ERROR(Validate(request));
+  ASSIGN_OR_RETURN(const Handler* handler, node_.handlers->Find(request.runtime_handler()));
+  RETURN_IF_ERROR(ValidateUserNamespace(NamespacesOf(request.config()), *handler, node_.features));
   ASSIGN_OR_RETURN(std::string id,
                    claims_.Run(Title(request.config().metadata()), Fingerprint(request), context,
                                [&](const Creation& creation) { return Make(creation, request); }));

@@ -70,6 +70,19 @@ void AddVariable(const std::string& entry, std::vector<std::string>* env) {
   env->push_back(entry);
 }
 
+void AddHook(const CdiHook& from, SpecHooks* hooks) {
+  const std::pair<const char*, std::vector<SpecHook>*> lists[] = {
+      {"prestart", &hooks->prestart},
+      {"createRuntime", &hooks->create_runtime},
+      {"createContainer", &hooks->create_container},
+      {"startContainer", &hooks->start_container},
+      {"poststart", &hooks->poststart},
+      {"poststop", &hooks->poststop}};
+  for (const auto& [name, list] : lists) {
+    if (from.name == name) list->push_back({from.path, from.args, from.env, from.timeout});
+  }
+}
+
 absl::Status AddEdits(const SpecRequest& request, const CdiEdits& edits, BuiltSpec* built) {
   for (const std::string& entry : edits.env) AddVariable(entry, &built->process().env);
   for (const CdiDeviceNode& node : edits.device_nodes) {
@@ -79,6 +92,7 @@ absl::Status AddEdits(const SpecRequest& request, const CdiEdits& edits, BuiltSp
     RETURN_IF_ERROR_WITH(AddMount(request, mount, built),
                          absl::StrCat("mount ", mount.container_path));
   }
+  for (const CdiHook& hook : edits.hooks) AddHook(hook, &built->spec.hooks);
   std::vector<uint32_t>& gids = built->process().user.additional_gids;
   for (const uint32_t gid : edits.additional_gids) {
     if (std::find(gids.begin(), gids.end(), gid) == gids.end()) gids.push_back(gid);

@@ -293,6 +293,29 @@ TEST_F(LogTest, AClosedOutputCostsNothing) {
   EXPECT_LT(CpuNanoseconds(writer) - before, 10'000'000);
 }
 
+// One container ends and another takes its place before the writer has heard of either. What it hears first
+// differs.
+TEST_F(LogTest, TheEndOfOneContainerIsNotTheNextOnes) {
+  StartKeeper(Options());
+  for (int i = 0; i < 5; ++i) {
+    const ContainerId id(absl::StrCat("ends", i));
+    ASSERT_TRUE(CreateAndStart(id, Contents({"/guest", "sleep"})).ok());
+    const pid_t writer = Writer(keeper_->pid());
+    ASSERT_NE(writer, 0);
+    ASSERT_EQ(kill(writer, SIGSTOP), 0);
+    ASSERT_TRUE(keeper_->Signal(id, SIGKILL, Soon()).ok());
+    EXPECT_EQ(exits_.WaitForExit(id).exit_code, 137);
+    ASSERT_TRUE(keeper_->Forget(id, Soon()).ok());
+    const ContainerId next(absl::StrCat("next", i));
+    ASSERT_TRUE(CreateAndStart(next, Contents({"/guest", "term"})).ok());
+    ASSERT_EQ(kill(writer, SIGCONT), 0);
+    WaitForOutput(next, "ready\n");
+    ASSERT_TRUE(keeper_->Signal(next, SIGTERM, Soon()).ok());
+    EXPECT_EQ(exits_.WaitForExit(next).exit_code, 7);
+    ASSERT_TRUE(keeper_->Forget(next, Soon()).ok());
+  }
+}
+
 TEST_F(LogTest, OutputWithoutALogIsDroppedUntilThereIsOne) {
   StartKeeper(Options());
   ASSERT_TRUE(Start(id_, {"/guest", "term"}, {}).ok());
