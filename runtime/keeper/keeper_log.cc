@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +14,11 @@ namespace {
 constexpr int kPrefixSize = 48;
 constexpr int kTerminalMax =
     1 << 17;  // more than the kernel buffers of one: 64 KiB (tty_buffer.c) and 4
-alignas(4096) char buffer[kCarryMax];
+// A pipe's capacity; then each line once more with its prefix. Few calls and whole pages: that is most of what
+// a log costs.
+constexpr uint32_t kReadSize = 4 * kCarryMax;
+alignas(4096) char buffer[kReadSize];
+alignas(4096) char gathered[2 * kReadSize];
 
 void PutNumber(char* out, uint64_t value, int digits) {
   for (int i = digits - 1; i >= 0; --i, value /= 10) out[i] = static_cast<char>('0' + value % 10);
@@ -49,7 +52,8 @@ int MakePrefix(char* out, int stream) {
   PutNumber(out + 14, static_cast<uint64_t>(of_day / 60 % 60), 2);
   PutNumber(out + 17, static_cast<uint64_t>(of_day % 60), 2);
   PutNumber(out + 20, static_cast<uint64_t>(now.tv_nsec), 9);
-  if (stream == 1) memcpy(out + 31, "stderr", 6);
+  constexpr char kErrors[] = {'s', 't', 'd', 'e', 'r', 'r'};
+  if (stream == 1) memcpy(out + 31, kErrors, sizeof kErrors);
   return 40;
 }
 
@@ -67,7 +71,7 @@ class LogWriter {
 
   // head + tail are one line; `tail` of a full one ends in its newline.
   void Add(bool full, const char* head, size_t head_size, const char* tail, size_t tail_size) {
-    if (count_ + 4 > kMaxVectors) Flush();
+    if (size_ + kPrefixSize + head_size + tail_size + 1 > sizeof gathered) Flush();
     Put(full ? full_ : partial_, static_cast<size_t>(length_));
     Put(head, head_size);
     Put(tail, tail_size);
@@ -76,48 +80,35 @@ class LogWriter {
 
   // What a full or broken disk refuses is lost: the container must not stop for it.
   void Flush() {
-    if (count_ > 0 && slot_.torn) slot_.torn = write(slot_.log, "\n", 1) != 1;
-    if (slot_.torn) count_ = 0;
-    struct iovec* v = vectors_;
-    int left = count_;
-    count_ = 0;
+    if (size_ > 0 && slot_.torn) slot_.torn = write(slot_.log, "\n", 1) != 1;
+    const char* data = gathered;
+    size_t left = slot_.torn ? 0 : size_;
+    size_ = 0;
     while (left > 0) {
-      ssize_t n = writev(slot_.log, v, left);
+      const ssize_t n = write(slot_.log, data, left);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) {
         slot_.lost = true;
         return;
       }
-      while (left > 0 && static_cast<size_t>(n) >= v->iov_len) {
-        n -= static_cast<ssize_t>(v->iov_len), ++v, --left;
-        slot_.torn = Last(v[-1]) != '\n';
-      }
-      if (left > 0 && n > 0) {
-        v->iov_base = static_cast<char*>(v->iov_base) + n;
-        v->iov_len -= static_cast<size_t>(n);
-        slot_.torn = true;
-      }
+      data += n;
+      left -= static_cast<size_t>(n);
+      slot_.torn = data[-1] != '\n';
     }
   }
 
  private:
-  static constexpr int kMaxVectors = 128;
-
-  static char Last(const struct iovec& v) {
-    return static_cast<const char*>(v.iov_base)[v.iov_len - 1];
-  }
   void Put(const char* data, size_t size) {
     if (size == 0) return;
-    vectors_[count_].iov_base = const_cast<char*>(data);
-    vectors_[count_++].iov_len = size;
+    memcpy(gathered + size_, data, size);
+    size_ += size;
   }
 
   LogSlot& slot_;
   int length_;
-  int count_ = 0;
+  size_t size_ = 0;  // of what is gathered
   char full_[kPrefixSize];
   char partial_[kPrefixSize];
-  struct iovec vectors_[kMaxVectors];
 };
 
 void WriteChunk(LogWriter& log, LogSlot& s, int stream, const char* data, size_t size) {
@@ -140,10 +131,7 @@ void WriteChunk(LogWriter& log, LogSlot& s, int stream, const char* data, size_t
       carried += static_cast<uint32_t>(size);
       return;
     }
-    if (carried > 0) {
-      log.Flush();
-      carried = 0;
-    }
+    carried = 0;
   }
 }
 
@@ -154,7 +142,8 @@ long CopyOutput(LogSlot& s, int stream, uint32_t limit) {
   if (n < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;  // EIO: a terminal was hung up
   if (n == 0) return 0;
   // First, as the log's disk may take its time.
-  TeeOutput(s, stream, buffer, static_cast<size_t>(n));
+  for (ssize_t at = 0; at < n; at += kCarryMax)
+    TeeOutput(s, stream, buffer + at, static_cast<size_t>(n - at < kCarryMax ? n - at : kCarryMax));
   LogWriter log(s, stream);
   WriteChunk(log, s, stream, buffer, static_cast<size_t>(n));
   return n;
@@ -184,6 +173,9 @@ void ReleaseCarry(LogSlot& s) {
   s.touched = false;
 }
 
-void ReleaseBuffer() { madvise(buffer, sizeof buffer, MADV_DONTNEED); }
+void ReleaseBuffer() {
+  madvise(buffer, sizeof buffer, MADV_DONTNEED);
+  madvise(gathered, sizeof gathered, MADV_DONTNEED);
+}
 
 }  // namespace berth::keeper

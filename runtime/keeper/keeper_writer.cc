@@ -184,7 +184,7 @@ void OnPipe(uint32_t slot, int stream) {
   if (!work.good()) return Free(s);  // another goes on
   __atomic_store_n(&shared->busy[slot], 1, __ATOMIC_SEQ_CST);
   // At the end an unfinished line stays until the exit.
-  if (CopyOutput(s, stream, kCarryMax) == 0) ClosePipe(s.pipe[stream]);
+  if (CopyOutput(s, stream, ~0u) == 0) ClosePipe(s.pipe[stream]);
   if (s.lost) shared->lost[slot] = 1;
   if (s.carry_size[0] == 0 && s.carry_size[1] == 0)
     __atomic_store_n(&shared->busy[slot], 0, __ATOMIC_SEQ_CST);

@@ -13,8 +13,8 @@
 //     --cni-list FILE    with --cni-bin: run this .conflist's plugins bare in turn with pods that have
 //     --cni-bin DIR      the host's network and pods that have their own, and print what the runtime
 //                        adds to the plugins' own time (cni-beyond-plugins)
-//     --parts LIST       only these of fresh,steps,network,exec,parallel,pods,loaded (default all), to
-//                        profile one
+//     --parts LIST       only these of fresh,steps,network,exec,parallel,pods,streams,loaded (default
+//                        all), to profile one
 //     --log-dir DIR      where container logs go (made and removed by the caller)
 //     --cgroup-parent P  (default /berth-bench; removed by the caller)
 //
@@ -38,7 +38,9 @@
 #include "absl/strings/str_split.h"
 #include "tests/bench/bare_plugins.h"
 #include "tests/bench/process_cost.h"
+#include "tests/bench/report.h"
 #include "tests/bench/samples.h"
+#include "tests/bench/stream_bench.h"
 #include "tests/harness/cri_client.h"
 #include "tests/harness/pod_config.h"
 
@@ -52,37 +54,6 @@ struct Options {
   bool cni = false;
   std::set<std::string> parts;
 };
-
-void Die(const std::string& what, const absl::Status& status) {
-  fprintf(stderr, "cri_bench: %s: %s\n", what.c_str(), status.ToString().c_str());
-  exit(1);
-}
-
-void Require(const absl::Status& status, const char* what) {
-  if (!status.ok()) Die(what, status);
-}
-
-template <typename T>
-T Require(absl::StatusOr<T> result, const char* what) {
-  if (!result.ok()) Die(what, result.status());
-  return *std::move(result);
-}
-
-void Print(const std::string& metric, const char* unit, const Samples& samples) {
-  printf("%s\t%s\t%.3f\t%.3f\t%.3f\t%d\n", metric.c_str(), unit, samples.Percentile(0.5),
-         samples.Percentile(0.9), samples.Percentile(0.99), samples.size());
-  fflush(stdout);
-}
-
-void PrintValue(const std::string& metric, const char* unit, double value) {
-  Samples one;
-  one.AddValue(value);
-  Print(metric, unit, one);
-}
-
-void PrintUnimplemented(const std::string& metric, const char* unit) {
-  printf("%s\t%s\tunimplemented\t\t\t0\n", metric.c_str(), unit);
-}
 
 // One pod and its container, with the times of its steps.
 class BenchPod {
@@ -132,6 +103,7 @@ class Bench {
     if (Wanted("exec")) MeasureExec();
     if (Wanted("parallel")) MeasureParallel();
     if (Wanted("pods")) MeasureManyPods();
+    if (Wanted("streams")) MeasureStreamsOfAPod();
     if (Wanted("loaded")) MeasureDaemon("daemon.pss");
   }
 
@@ -277,6 +249,23 @@ class Bench {
       stats.Add(absl::Now() - begin);
     }
     Print("ListContainerStats", "ms", stats);
+  }
+
+  // What the runtime has beyond the containers, for their memory.
+  void MeasureStreamsOfAPod() {
+    const auto before = FindProcesses(helpers_);
+    StreamBenchOptions streams;
+    streams.image = options_.image;
+    streams.pod = HostNetworkPod(NextName());
+    streams.pod.mutable_linux()->set_cgroup_parent(options_.cgroup_parent);
+    streams.pod.set_log_directory(absl::StrCat(options_.log_dir, "/", NextName()));
+    streams.runs = options_.runs;
+    streams.runtime = [this, before] {
+      auto processes = NewHelpers(before);
+      if (options_.daemon_pid != 0) processes.insert(options_.daemon_pid);
+      return processes;
+    };
+    MeasureStreams(client_, streams);
   }
 
   std::set<pid_t> NewHelpers(const std::set<pid_t>& before) {
