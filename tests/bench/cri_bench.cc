@@ -13,7 +13,7 @@
 //     --cni-list FILE    with --cni-bin: run this .conflist's plugins bare in turn with pods that have
 //     --cni-bin DIR      the host's network and pods that have their own, and print what the runtime
 //                        adds to the plugins' own time (cni-beyond-plugins)
-//     --parts LIST       only these of fresh,steps,network,exec,parallel,pods,streams,loaded (default
+//     --parts LIST       only these of fresh,steps,network,userns,exec,parallel,pods,streams,loaded (default
 //                        all), to profile one
 //     --log-dir DIR      where container logs go (made and removed by the caller)
 //     --cgroup-parent P  (default /berth-bench; removed by the caller)
@@ -68,6 +68,20 @@ class BenchPod {
     MatchNamespaces(config_, &container_config_);
   }
 
+  void UseUserNamespace() {
+    cri::UserNamespace* options = config_.mutable_linux()
+                                      ->mutable_security_context()
+                                      ->mutable_namespace_options()
+                                      ->mutable_userns_options();
+    options->set_mode(cri::POD);
+    for (auto* maps : {options->mutable_uids(), options->mutable_gids()}) {
+      cri::IDMapping* map = maps->Add();
+      map->set_host_id(1 << 20);
+      map->set_length(1 << 16);
+    }
+    MatchNamespaces(config_, &container_config_);
+  }
+
   void Run() { pod_ = Require(client_->RunPod(config_), "RunPodSandbox"); }
   void Create() {
     container_ =
@@ -100,6 +114,7 @@ class Bench {
     if (Wanted("steps")) MeasureStepByStep(/*network=*/false, "");
     if (Wanted("steps") && options_.cni) MeasureStepByStep(/*network=*/true, ".cni");
     if (Wanted("network") && !options_.cni_list.empty()) MeasureNetworkInPairs();
+    if (Wanted("userns")) MeasureUserNamespacesInPairs();
     if (Wanted("exec")) MeasureExec();
     if (Wanted("parallel")) MeasureParallel();
     if (Wanted("pods")) MeasureManyPods();
@@ -149,8 +164,9 @@ class Bench {
     Print("whole-stop" + suffix, "ms", whole_stop);
   }
 
-  double StartOnce(bool network) {
+  double StartOnce(bool network, bool user_namespace = false) {
     BenchPod pod(client_, options_, NextName(), network);
+    if (user_namespace) pod.UseUserNamespace();
     const absl::Time begin = absl::Now();
     pod.RunAll();
     const double took = absl::ToDoubleMilliseconds(absl::Now() - begin);
@@ -174,6 +190,26 @@ class Bench {
     }
     Print("cni-plugins-bare", "ms", bare);
     Print("cni-beyond-plugins", "ms", beyond);
+  }
+
+  // With the host's network both. Only where the daemon announces them.
+  void MeasureUserNamespacesInPairs() {
+    const auto status =
+        Require(client_->Call(&CriClient::Runtime::Status, cri::StatusRequest()), "Status");
+    if (!status.features().user_namespaces_host_network())
+      return PrintUnimplemented("userns-start", "ms");
+    Samples ordinary, mapped, ratio;
+    for (int i = -options_.warmup; i < options_.runs; ++i) {
+      const double ordinary_ms = StartOnce(/*network=*/false);
+      const double mapped_ms = StartOnce(/*network=*/false, /*user_namespace=*/true);
+      if (i < 0) continue;
+      ordinary.AddValue(ordinary_ms);
+      mapped.AddValue(mapped_ms);
+      ratio.AddValue(mapped_ms / ordinary_ms);
+    }
+    Print("ordinary-start", "ms", ordinary);
+    Print("userns-start", "ms", mapped);
+    Print("userns-to-ordinary", "ratio", ratio);
   }
 
   void MeasureExec() {
