@@ -216,6 +216,7 @@ TEST_F(DeadWriterTest, AnAttachGoesToTheNextWriter) {
   const ssize_t n = recv(attached->output.get(), message, sizeof message, 0);
   ASSERT_GT(n, 0);
   EXPECT_EQ(absl::string_view(message + 1, static_cast<size_t>(n) - 1), "over\n");
+  exits_.WaitForExit(id_);
 }
 
 TEST_F(DeadWriterTest, TheRestOfAnExitGoesToTheNextWriter) {
