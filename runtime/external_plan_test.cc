@@ -60,6 +60,7 @@ const Plan& PlanOf(const std::string& bytes) {
 
 std::vector<std::string> Argv(const Plan& plan) {
   std::vector<std::string> argv;
+  argv.reserve(plan.argv.count);
   for (uint32_t i = 0; i < plan.argv.count; ++i)
     argv.emplace_back(PlanString(plan, PlanTable(plan, plan.argv)[i]));
   return argv;
