@@ -309,8 +309,8 @@ TEST_P(EveryRuntimeTest, LimitsAreAppliedAndUpdated) {
   EXPECT_EQ(limit(), "67108864");
   // Its processes are in there, those of an exec among them.
   EXPECT_THAT(Exec(id, "true; cat /proc/self/cgroup"), HasSubstr(v2 ? "0::/" : "memory:"));
-  const std::string procs = file.substr(0, file.rfind('/')) + "/cgroup.procs";
-  EXPECT_THAT(ReadFile(procs).value_or(""), HasSubstr(absl::StrCat(PidOf(id))));
+  EXPECT_THAT(ReadFile(absl::StrCat("/proc/", PidOf(id), "/cgroup")).value_or(""),
+              HasSubstr(CgroupOf(id)));
   cri::UpdateContainerResourcesRequest request;
   request.set_container_id(id);
   request.mutable_linux()->set_memory_limit_in_bytes(96 << 20);
