@@ -103,7 +103,10 @@ class Client {
     const uint64_t kind = Below(3);
     const bool attach = kind == 1;
     const absl::StatusOr<std::string> url = kind == 2 ? ForwardUrl() : CommandUrl(attach);
-    if (!url.ok()) return Count(absl::StrCat("refused: ", url.status().message()));
+    if (!url.ok()) {
+      absl::SleepFor(absl::Milliseconds(20));  // as at the bound of tokens that nobody came with
+      return Count(absl::StrCat("refused: ", url.status().message()));
+    }
     if (Below(60) == 0) return Count("never connected");
     switch (Below(4)) {
       case 0:
