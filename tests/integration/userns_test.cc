@@ -12,7 +12,6 @@ namespace berth::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr uint32_t kBase = 300000;
 constexpr uint32_t kLength = 65536;
