@@ -21,7 +21,7 @@ class CdiRegistryTest : public testing::Test {
     EXPECT_TRUE(MakeDirectories(directory_ + "/etc", 0755).ok());
     EXPECT_TRUE(MakeDirectories(directory_ + "/run", 0755).ok());
   }
-  ~CdiRegistryTest() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
+  void TearDown() override { EXPECT_TRUE(RemoveTree(directory_).ok()); }
 
   // A file with one device whose edits set WHO=`who`.
   void Write(const std::string& path, const std::string& device, const std::string& who,

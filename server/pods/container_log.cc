@@ -11,8 +11,7 @@ absl::StatusOr<UniqueFd> OpenLog(const KeeperLauncher& launcher, const std::stri
                                  absl::Time deadline) {
   constexpr absl::Duration kPatience = absl::Seconds(10);
   if (path.empty()) return UniqueFd();
-  return PathProcess(launcher.binary())
-      .OpenLog(path, std::min(deadline, absl::Now() + kPatience));
+  return PathProcess(launcher.binary()).OpenLog(path, std::min(deadline, absl::Now() + kPatience));
 }
 
 }  // namespace berth

@@ -51,8 +51,8 @@ absl::Status ValidateUserNamespace(const cri::NamespaceOption& namespaces, const
   ASSIGN_OR_RETURN(const PodIdMaps maps, PodIdMapsOf(namespaces, field));
   if (maps.empty()) return absl::OkStatus();
   if (handler.external()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        field, ".userns_options: runtime handler `", handler.name, "` has no user namespaces"));
+    return absl::InvalidArgumentError(absl::StrCat(field, ".userns_options: runtime handler `",
+                                                   handler.name, "` has no user namespaces"));
   }
   return Annotate(features.user_namespaces, absl::StrCat(field, ".userns_options"));
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include <map>
-
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
