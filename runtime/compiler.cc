@@ -96,6 +96,7 @@ class Compiler {
 
   static std::vector<PlanIdMap> PlanIdMaps(const std::vector<SpecIdMapping>& mappings) {
     std::vector<PlanIdMap> maps;
+    maps.reserve(mappings.size());
     for (const SpecIdMapping& m : mappings) maps.push_back({m.container_id, m.host_id, m.size});
     return maps;
   }

@@ -334,7 +334,7 @@ class StreamingServer::Impl {
     loop_.idle = options.idle;
     loop_.patience = options.patience;
   }
-  ~Impl() { Stop(); }
+  ~Impl() { Stop(); }  // NOLINT(bugprone-exception-escape): asio throws without memory only
 
   absl::Status Start() {
     ASSIGN_OR_RETURN(listener_,
@@ -371,9 +371,9 @@ class StreamingServer::Impl {
     listener_.reset();
   }
 
-  absl::StatusOr<std::string> UrlOf(StreamRequest request) {
+  absl::StatusOr<std::string> UrlOf(const StreamRequest& request) {
     const char* kind = KindName(request.kind);
-    ASSIGN_OR_RETURN(const std::string token, tokens_.Issue(std::move(request)));
+    ASSIGN_OR_RETURN(const std::string token, tokens_.Issue(request));
     return absl::StrCat("http://", address_, "/", kind, "/", token);
   }
 
@@ -430,8 +430,8 @@ StreamingServer::~StreamingServer() = default;
 
 absl::Status StreamingServer::Start() { return impl_->Start(); }
 void StreamingServer::Stop() { impl_->Stop(); }
-absl::StatusOr<std::string> StreamingServer::UrlOf(StreamRequest request) {
-  return impl_->UrlOf(std::move(request));
+absl::StatusOr<std::string> StreamingServer::UrlOf(const StreamRequest& request) {
+  return impl_->UrlOf(request);
 }
 std::string StreamingServer::address() const { return impl_->address(); }
 StreamCounts StreamingServer::counts() const { return impl_->counts().Get(); }

@@ -56,7 +56,7 @@ class StreamingServer {
 
   // Any thread. InvalidArgument for a request that can't be served; ResourceExhausted if too many URLs
   // wait for their use.
-  absl::StatusOr<std::string> UrlOf(StreamRequest request);
+  absl::StatusOr<std::string> UrlOf(const StreamRequest& request);
 
   // HOST:PORT as bound.
   std::string address() const;

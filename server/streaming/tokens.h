@@ -29,7 +29,7 @@ template <typename Request>
 class Tokens {
  public:
   // 128 random bits in 32 hex digits. ResourceExhausted if kMaxTokens wait for their use.
-  absl::StatusOr<std::string> Issue(Request request, absl::Time now = SteadyNow()) {
+  absl::StatusOr<std::string> Issue(const Request& request, absl::Time now = SteadyNow()) {
     char bits[16];
     if (getrandom(bits, sizeof bits, 0) != sizeof bits) return ErrnoStatus("getrandom");
     std::string token = absl::BytesToHexString(absl::string_view(bits, sizeof bits));
@@ -39,7 +39,7 @@ class Tokens {
       return absl::ResourceExhaustedError("maximum number of in-flight requests exceeded");
     }
     by_age_.emplace_back(now + kTokenLife, token);
-    waiting_.emplace(token, std::move(request));
+    waiting_.emplace(token, request);
     return token;
   }
 
