@@ -322,24 +322,31 @@ void Stdio(const ExecutorContext& c, int (&stdio)[3]) {
   }
 }
 
+// Runs the command that makes a process, and reports its terminal if it has one. The process' pidfd; a failure
+// leaves no process.
+int MakeProcess(ExecutorContext& c, ExternalCommand command, const int (&stdio)[3], int* pid) {
+  const int listener = ListenForConsole(c);
+  Failure failure;
+  if (!RunCommand(c, {command, 0}, stdio, &failure)) FailWith(c, failure);
+  const int pidfd = ReadProcess(c, pid);
+  if (!ReportTerminal(c, listener)) {
+    const int error = errno;
+    KillProcess(pidfd);
+    Fail(c, Step::kRuntimeFiles, static_cast<uint32_t>(ExternalFile::kConsole), error);
+  }
+  return pidfd;
+}
+
 }  // namespace
 
 void DriveContainer(ExecutorContext& c) {
   prctl(PR_SET_NAME, "berth-driver", 0, 0, 0);
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   PrepareBundle(c);
-  const int listener = ListenForConsole(c);
   int stdio[3];
   Stdio(c, stdio);
-  Failure failure;
-  if (!RunCommand(c, {ExternalCommand::kCreate, 0}, stdio, &failure)) FailWith(c, failure);
   int pid;
-  const int pidfd = ReadProcess(c, &pid);
-  if (!ReportTerminal(c, listener)) {
-    const int error = errno;
-    KillProcess(pidfd);
-    Fail(c, Step::kRuntimeFiles, static_cast<uint32_t>(ExternalFile::kConsole), error);
-  }
+  const int pidfd = MakeProcess(c, ExternalCommand::kCreate, stdio, &pid);
   ReleaseStdio(c, stdio);
   ReportProcess(c, pid, pidfd);
   ReportReady(c);
@@ -347,6 +354,7 @@ void DriveContainer(ExecutorContext& c) {
     KillProcess(pidfd);
     _exit(127);
   }
+  Failure failure;
   if (!RunCommand(c, {ExternalCommand::kStart, SecondCommand(c)}, stdio, &failure)) {
     KillProcess(pidfd);
     FailWith(c, failure);
@@ -362,18 +370,10 @@ void DriveExec(ExecutorContext& c) {
   c.null = sys::Open("/dev/null", O_RDWR);
   if (c.null < 0) Fail(c, Step::kDescriptors);
   EnterDirectory(c);
-  const int listener = ListenForConsole(c);
   int stdio[3];
   Stdio(c, stdio);
-  Failure failure;
-  if (!RunCommand(c, {ExternalCommand::kExec, 0}, stdio, &failure)) FailWith(c, failure);
   int pid;
-  const int pidfd = ReadProcess(c, &pid);
-  if (!ReportTerminal(c, listener)) {
-    const int error = errno;
-    KillProcess(pidfd);
-    Fail(c, Step::kRuntimeFiles, static_cast<uint32_t>(ExternalFile::kConsole), error);
-  }
+  MakeProcess(c, ExternalCommand::kExec, stdio, &pid);
   // Whatever ends this exec now, nothing of it stays behind.
   const char* const files[] = {kExternalProcess, kExternalPid, kExternalLog};
   for (const char* name : files) unlinkat(AT_FDCWD, name, 0);
